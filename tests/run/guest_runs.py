@@ -1,0 +1,114 @@
+"""How the tests of this directory run a guest program: under vmjit in each tier, and under qemu-riscv64.
+
+A program's source opens with a comment that may hold directives, one a line: `args: …` (`{tmp}` is an empty directory),
+`env: NAME=value`, `stdin: …` (with \\n), `exit: code`, `link: flags`. Death by signal n counts as exit
+code 128+n in both.
+"""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PROGRAMS = ROOT / "tests" / "programs"
+
+TIERS: dict[str, tuple[str, ...]] = {
+    "reference": ("--tier", "reference"),
+    "interpreter": ("--tier", "interpreter"),
+    "jit": ("--tier", "jit", "--sync"),
+    "auto": ("--tier", "auto"),
+}
+FAST_TIERS = tuple(tier for tier in TIERS if tier != "reference")
+TIMEOUT_SECONDS = 120
+KILL_GRACE_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run shows to the outside."""
+
+    stdout: bytes
+    code: int
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """How a program is started; `{tmp}` in an argument stands for an empty directory."""
+
+    args: tuple[str, ...] = ()
+    stdin: bytes = b""
+    env: dict[str, str] = field(default_factory=dict)
+    code: int | None = None
+    link: tuple[str, ...] = ()
+
+    @classmethod
+    def of_source(cls, source: Path) -> "Invocation":
+        """Read the directives of a source file."""
+        found = _directives(source)
+        name, _, value = found.get("env", "").partition("=")
+        return cls(
+            args=tuple(shlex.split(found.get("args", ""))),
+            stdin=found.get("stdin", "").replace("\\n", "\n").encode(),
+            env={name: value} if name else {},
+            code=int(found["exit"]) if "exit" in found else None,
+            link=tuple(found.get("link", "").split()),
+        )
+
+
+Build = Callable[[Path, str], Path]  # (source, optimisation) -> static ELF file
+Judge = Callable[[Path, Invocation], Outcome]  # what qemu-riscv64 makes of a program
+
+
+def _directives(source: Path) -> dict[str, str]:
+    found = {}
+    for line in source.read_text().splitlines():
+        if not line.startswith(("//", "# ")):
+            break
+        key, colon, value = line.lstrip("/# ").partition(": ")
+        if colon and key in ("args", "env", "stdin", "exit", "link"):
+            found[key] = value
+    return found
+
+
+def run_vmjit(tier: str, program: Path, invocation: Invocation, scratch: Path) -> Outcome:
+    """Run a guest program under vmjit; `scratch` is its current and its `{tmp}` directory."""
+    return _run([sys.executable, "-m", "vmjit", "run", *TIERS[tier], str(program)], invocation, scratch)
+
+
+def run_qemu(qemu: str, program: Path, invocation: Invocation, scratch: Path) -> Outcome:
+    """Run a guest program under qemu-riscv64."""
+    return _run([qemu, str(program)], invocation, scratch)
+
+
+def _run(command: Sequence[str], invocation: Invocation, scratch: Path) -> Outcome:
+    """Run in a process group of its own, so that a hanging guest goes with all its children."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", ""))))
+    process = subprocess.Popen(
+        [*command, *(arg.replace("{tmp}", str(scratch)) for arg in invocation.args)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=scratch,
+        env={**os.environ, "PYTHONPATH": path, **invocation.env},
+        start_new_session=True,
+    )
+    try:
+        stdout, stderr = process.communicate(invocation.stdin, timeout=TIMEOUT_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        stdout, stderr = process.communicate(timeout=KILL_GRACE_SECONDS)
+        raise AssertionError(
+            f"no end within {TIMEOUT_SECONDS} s: {shlex.join(command)}\n{_tail(stdout)}{_tail(stderr)}"
+        ) from None
+    sys.stderr.write(_tail(stderr))  # pytest shows it when the test fails
+    return Outcome(stdout, 128 - process.returncode if process.returncode < 0 else process.returncode)
+
+
+def _tail(text: bytes) -> str:
+    return text[-4000:].decode(errors="replace")

@@ -1,0 +1,75 @@
+"""A guest of six 16-bit instructions: what tests of the core use, so that no real architecture leaks into it.
+
+Eight registers of 64 bits, r0 reads as zero. Offsets of branches count from the branch.
+"""
+
+from vmjit.guest import Guest, SyscallAbi
+from vmjit.ir.layout import Layout, RegisterFile
+from vmjit.isa.bits import Operandlike
+from vmjit.isa.cpu import Cpu
+from vmjit.isa.decoder import DecodeTable
+from vmjit.isa.instruction import InstructionSet
+from vmjit.isa.operand import Operand
+
+R = RegisterFile("r", 8, tuple(f"r{n}" for n in range(8)), zero=0)
+LAYOUT = Layout((R,), ("status",))
+
+toy = InstructionSet(
+    "toy",
+    {
+        "rd": Operand(3, file=R, written=True),
+        "ra": Operand(3, file=R),
+        "rb": Operand(3, file=R),
+        "imm": Operand(signed=True),
+        "offset": Operand(signed=True, relative=True),
+    },
+)
+
+
+@toy.instruction("halt", "0000 000 000 000 000", ext="toy")
+def halt(cpu: Cpu) -> None:
+    cpu.exit("syscall")
+
+
+@toy.instruction("li rd, imm", "0001 rd imm[8:0]", ext="toy")
+def li(cpu: Cpu, rd: Operandlike, imm: Operandlike) -> None:
+    cpu.r[rd] = imm
+
+
+@toy.instruction("add rd, ra, rb", "0010 rd ra rb 000", ext="toy")
+def add(cpu: Cpu, rd: Operandlike, ra: Operandlike, rb: Operandlike) -> None:
+    cpu.r[rd] = cpu.r[ra] + cpu.r[rb]
+
+
+@toy.instruction("ld rd, imm(ra)", "0011 rd ra imm[6:1]", ext="toy")
+def ld(cpu: Cpu, rd: Operandlike, ra: Operandlike, imm: Operandlike) -> None:
+    cpu.r[rd] = cpu.load(cpu.r[ra] + imm, 64)
+
+
+@toy.instruction("st rb, imm(ra)", "0100 rb ra imm[6:1]", ext="toy")
+def st(cpu: Cpu, rb: Operandlike, ra: Operandlike, imm: Operandlike) -> None:
+    cpu.store(cpu.r[ra] + imm, cpu.r[rb])
+
+
+@toy.instruction("bnez ra, offset", "0101 ra offset[9:1]", ext="toy")
+def bnez(cpu: Cpu, ra: Operandlike, offset: Operandlike) -> None:
+    cpu.branch_if(cpu.r[ra] != 0, cpu.pc + offset)
+
+
+toy.abbreviation(
+    "mov rd, ra", "0010 rd ra 000 000", of=add, ext="toy", within=add, rd=lambda rd: rd, ra=lambda ra: ra, rb=lambda: 0
+)
+
+decode_table = DecodeTable(toy, lengths=((0, 0, 2),))
+
+guest = Guest(
+    name="toy",
+    elf_machine=0,
+    layout=LAYOUT,
+    alignment=2,
+    stack_pointer="r7",
+    syscall=SyscallAbi(number="r1", arguments=("r2", "r3"), result="r1"),
+    hwcap=0,
+    registers=tuple(f"r{n}" for n in range(8)),
+    description="toy",
+)

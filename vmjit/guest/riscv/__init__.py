@@ -1,0 +1,22 @@
+"""RISC-V RV64GC with Zba, Zbb, Zbs, Zicond and Zihintpause: the guest, put together.
+
+Files are named as in riscv-opcodes. `instructions.py` imports them all; nothing here does.
+System calls: riscv-elf-psabi and Linux `man 2 syscall`.
+"""
+
+from vmjit.guest import Guest, SyscallAbi
+from vmjit.guest.riscv.registers import LAYOUT
+
+__all__ = ["guest"]
+
+guest = Guest(
+    name="riscv64",
+    elf_machine=243,  # EM_RISCV
+    layout=LAYOUT,
+    alignment=2,
+    stack_pointer="x2",
+    syscall=SyscallAbi(number="x17", arguments=tuple(f"x{n}" for n in range(10, 16)), result="x10"),
+    hwcap=sum(1 << (ord(letter) - ord("a")) for letter in "imafdc"),  # Linux: bit n for the extension of letter n
+    registers=(*(f"x{n}" for n in range(32)), *(f"f{n}" for n in range(32)), "fflags", "frm"),
+    description="vmjit.guest.riscv.instructions",
+)

@@ -1,0 +1,23 @@
+"""Why native or interpreted guest code returns to the host: one table for semantics, generated code and the engine.
+
+Every exit carries the guest pc to go on from and one 64-bit argument whose meaning stands beside the reason.
+"""
+
+from enum import IntEnum
+
+
+class ExitReason(IntEnum):
+    """The code stored in the state when guest code returns to the host."""
+
+    LIMIT = 0  # the instruction limit was reached, or the host asked for a stop; arg 0
+    HOT = 1  # a jump target was reached often enough to be compiled; pc is the target, arg is where it came from
+    SYSCALL = 2  # environment call; pc is the instruction after it, arg 0
+    BREAKPOINT = 3  # pc is the breakpoint itself, arg 0
+    ILLEGAL = 4  # pc is the instruction, arg is its bits
+    MISALIGNED = 5  # an atomic access not aligned to its size; arg is the address
+    FAULT = 6  # an address outside guest memory; arg is the address
+    HOST_FAULT = 7  # the host refused an access to guest memory or a slot; the engine finds pc and address
+    FETCH = 8  # a jump to an address outside guest memory or not aligned; pc is that address
+    EMULATE = 9  # an instruction that only the reference evaluator executes; pc is the instruction
+    FLUSH_CODE = 10  # instruction fence: code may have changed; pc is the instruction after it
+    ROUNDING = 11  # a rounding mode the host lacks came into force or went; pc is the instruction after it

@@ -1,0 +1,96 @@
+"""Where everything lives in the state of one hart: 64-bit words that native code, Python and the interpreter share.
+
+The engine's words come first, then one word for each guest register. A register file has one word more than registers
+when it has a zero register: the sink that writes to the zero register go to (the zero register itself stays 0).
+"""
+
+from dataclasses import dataclass, field
+
+WORD = 8  # bytes
+
+# name -> word index. Native code addresses these relative to the state pointer.
+ENGINE_WORDS = {
+    name: index
+    for index, name in enumerate(
+        (
+            "pc",  # where to go on
+            "reason",  # ExitReason of the last return to the host
+            "arg",  # its argument
+            "instret",  # guest instructions retired; kept in a host register while guest code runs
+            "limit",  # guest code returns at the next jump once instret has reached this; 0 stops it at once
+            "memory",  # host address of guest address 0
+            "slots",  # host address of the slot of guest address 0
+            "handlers",  # host address of the table of interpreter handlers
+            "chain_cold",  # native code for jumps into interpreted code: counts, then goes there
+            "regions_start",  # code at or above this address is compiled regions, below it the interpreter
+            "host_stack",  # stack pointer of the native entry function, for recovery from a host fault
+            "access_slot",  # slot of the instruction that accesses memory (interpreter)
+            "access_instret",  # instret at that instruction
+            "fault_address",  # host address that faulted
+            "fault_code",  # host pc that faulted
+        )
+    )
+}
+HEAT_ENTRIES = 4096  # counters of jump targets, hashed by slot; 16 bits each
+HEAT_OFFSET = 2048  # bytes from the state's start: behind all registers
+STATE_SIZE = HEAT_OFFSET + 2 * HEAT_ENTRIES
+
+
+@dataclass(frozen=True)
+class RegisterFile:
+    """`count` registers of 64 bits named `name` + number; `zero` is the number of the one that always reads 0."""
+
+    name: str
+    count: int
+    names: tuple[str, ...] = ()  # as assembly prints them
+    zero: int | None = None
+
+    @property
+    def sink(self) -> int | None:
+        """The number that writes to the zero register are redirected to."""
+        return None if self.zero is None else self.count
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Byte offsets of all registers of a guest.
+
+    `flags` and `rounding` name the registers that hold IEEE exceptions (as RISC-V fflags) and the rounding mode (as
+    RISC-V frm), or are None for a guest without floating point.
+    """
+
+    files: tuple[RegisterFile, ...]
+    scalars: tuple[str, ...] = ()
+    flags: str | None = None
+    rounding: str | None = None
+    offsets: dict[str, int] = field(init=False, repr=False, compare=False)  # register -> bytes
+    bases: dict[str, int] = field(init=False, repr=False, compare=False)  # file -> bytes
+
+    def __post_init__(self) -> None:
+        offsets = {name: index * WORD for name, index in ENGINE_WORDS.items()}
+        bases: dict[str, int] = {}
+        word = len(ENGINE_WORDS)
+        for file in self.files:
+            bases[file.name] = word * WORD
+            for number in range(file.count + (file.zero is not None)):
+                offsets[f"{file.name}{number}"] = word * WORD
+                word += 1
+        for name in self.scalars:
+            offsets[name] = word * WORD
+            word += 1
+        if word * WORD > HEAT_OFFSET:
+            raise ValueError(f"{word} words of state do not fit in {HEAT_OFFSET} bytes; enlarge HEAT_OFFSET")
+        object.__setattr__(self, "offsets", offsets)
+        object.__setattr__(self, "bases", bases)
+
+    def file(self, name: str) -> RegisterFile:
+        return next(file for file in self.files if file.name == name)
+
+    def word(self, register: str) -> int:
+        """The index of a register in the state seen as 64-bit words."""
+        return self.offsets[register] // WORD
+
+    def registers(self) -> list[str]:
+        """All guest registers that hold architectural state: no engine words, no sinks."""
+        sinks = {f"{file.name}{file.sink}" for file in self.files if file.zero is not None}
+        return [name for name in self.offsets if name not in ENGINE_WORDS and name not in sinks]

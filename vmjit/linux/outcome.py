@@ -1,0 +1,25 @@
+"""How a system call ends when it does not simply return a value: a failure, or the end of the guest."""
+
+
+class SyscallError(Exception):
+    """The call fails with this errno."""
+
+    def __init__(self, errno: int) -> None:
+        super().__init__(errno)
+        self.errno = errno
+
+
+class Exited(Exception):
+    """The guest called exit or exit_group; status is what its parent sees (0..255)."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"exit status {status}")
+        self.status = status
+
+
+class Killed(Exception):
+    """A signal whose default action ends the process reached the guest."""
+
+    def __init__(self, signal: int) -> None:
+        super().__init__(f"killed by signal {signal}")
+        self.signal = signal

@@ -1,0 +1,146 @@
+"""One guest process: its memory, its state that the host process does not hold, and the system call dispatcher.
+
+Most state of a Linux process needs no copy here: the guest's descriptors, working directory, umask, ids and children
+are the host process's own. What is here is what must differ: the break, signal actions, limits, names.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from errno import EFAULT as _EFAULT
+from errno import EINVAL, EIO, ENOMEM, ENOSYS, EPIPE
+from struct import Struct
+
+from vmjit.errors import MemoryAccessError
+from vmjit.linux.abi import NAMES
+from vmjit.linux.buffers import PAGE
+from vmjit.linux.outcome import SyscallError
+from vmjit.linux.signals import SIGPIPE, Signals, send_to_self
+from vmjit.linux.stack import map_stack, write_stack
+from vmjit.linux.syscalls import TABLE
+from vmjit.linux.table import Syscall
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TextIO
+
+    from vmjit.loader.elf import Image
+    from vmjit.memory.address_space import AddressSpace
+
+Text = str | bytes
+
+_pack_registers = Struct("<6Q").pack
+
+
+def nothing(*_: int) -> None:
+    """A hook the engine did not set."""
+
+
+class Process:
+    """A user-mode process.
+
+    The engine may set the hooks: flush_code(address, size), before_fork(), after_fork_in_parent(),
+    after_fork_in_child(), set_stack_pointer(value), set_thread_pointer(value). Descriptors and children of its own that
+    the guest must not see go into reserved_fds and hidden_children.
+    """
+
+    def __init__(
+        self,
+        memory: "AddressSpace",
+        *,
+        executable: Text,
+        argv: Sequence[Text],
+        env: Mapping[str, str] | Mapping[bytes, bytes] | Sequence[Text],
+        sysroot: Text | None = None,
+        strace: "TextIO | None" = None,
+        emulator_argv: Sequence[str] = (),
+        argv0_option: str | None = None,
+    ) -> None:
+        """argv0_option: the emulator's option that precedes an argv[0] other than the program's path."""
+        self.memory = memory
+        self.execfn = os.fsencode(executable)
+        self.executable = os.path.realpath(self.execfn)
+        self.argv = [os.fsencode(argument) for argument in argv]
+        self.env = environment_list(env)
+        self.sysroot = os.path.abspath(os.fsencode(sysroot)) if sysroot is not None else None
+        self.strace = strace
+        self.emulator_argv = [os.fsencode(argument) for argument in emulator_argv]
+        self.argv0_option = os.fsencode(argv0_option) if argv0_option else None
+
+        self.name = os.path.basename(self.execfn)[:15]
+        self.signals = Signals()
+        self.limits: dict[int, bytes] = {}
+        self.robust_list = (0, 0)
+        self.clear_child_tid = 0
+        self.auxv = b""
+        self.stack_top = self.brk_start = self.brk_end = 0
+        self.children: set[int] = set()
+        self.hidden_children: set[int] = set()
+        self.reserved_fds: set[int] = set()
+        self.vfork_fd: int | None = None
+        self._reported: set[str] = set()
+
+        self.flush_code: Callable[[int, int], None] = nothing
+        self.before_fork: Callable[[], None] = nothing
+        self.after_fork_in_parent: Callable[[], None] = nothing
+        self.after_fork_in_child: Callable[[], None] = nothing
+        self.set_stack_pointer: Callable[[int], None] = nothing
+        self.set_thread_pointer: Callable[[int], None] = nothing
+
+    def start(self, image: "Image", *, hwcap: int, interpreter_base: int = 0) -> int:
+        """Map and fill the stack, place the break behind the image; the initial stack pointer."""
+        self.brk_start = self.brk_end = -(-image.brk_start // PAGE) * PAGE
+        self.stack_top = map_stack(self.memory)
+        sp, self.auxv = write_stack(self, image, hwcap, interpreter_base)
+        return sp
+
+    def syscall(self, number: int, args: Sequence[int]) -> int:
+        """Perform a call with six register values; its result, or minus an errno."""
+        entry = TABLE.get(number)
+        if entry is None:
+            return self._unknown(number, args)
+        if self.strace is not None:
+            from vmjit.linux.strace import traced
+
+            return traced(self, self.strace, entry, args)
+        return self.perform(entry, args)
+
+    def perform(self, entry: Syscall, args: Sequence[int]) -> int:
+        """The call itself, its exceptions turned into results."""
+        try:
+            return entry.function(self, *entry.unpack(_pack_registers(*args)))
+        except SyscallError as error:
+            return -error.errno
+        except MemoryAccessError:
+            return -_EFAULT
+        except OSError as error:
+            if error.errno == EPIPE:
+                send_to_self(self, SIGPIPE)
+            return -(error.errno or EIO)
+        except (OverflowError, ValueError):
+            # A number that the host's function cannot even be given, such as a time in the year 10^12.
+            return -EINVAL
+        except MemoryError:
+            return -ENOMEM
+
+    def report(self, message: str) -> None:
+        """Tell the user, once, what the guest wanted and cannot have."""
+        if message not in self._reported:
+            self._reported.add(message)
+            print(f"vmjit: {message}", file=sys.stderr, flush=True)
+
+    def _unknown(self, number: int, args: Sequence[int]) -> int:
+        name = NAMES.get(number, "unknown")
+        self.report(f"syscall {number} ({name}) is not implemented; returned ENOSYS")
+        if self.strace is not None:
+            from vmjit.linux.strace import trace_unknown
+
+            trace_unknown(self.strace, number, args)
+        return -ENOSYS
+
+
+def environment_list(env: Mapping[str, str] | Mapping[bytes, bytes] | Sequence[Text]) -> list[bytes]:
+    """The environment as NAME=value strings."""
+    if isinstance(env, Mapping):
+        return [os.fsencode(name) + b"=" + os.fsencode(value) for name, value in env.items()]
+    return [os.fsencode(entry) for entry in env]

@@ -1,0 +1,284 @@
+"""Processes: exit, fork, wait, execve.
+
+A guest process is a host process, so fork is the host's fork, and execve replaces the emulator by a new one for the new
+program. vfork and the clone of posix_spawn become fork too: the parent waits, but sees no writes of the child.
+"""
+
+import fcntl
+import os
+import select
+from collections.abc import Callable
+from errno import EACCES, EAGAIN, ECHILD, EINVAL, ELOOP, ENOEXEC
+
+from vmjit.linux.abi import ELF_MACHINE, INT, RUSAGE, SIGINFO_CHILD
+from vmjit.linux.buffers import path_string, strings
+from vmjit.linux.outcome import Exited, SyscallError
+from vmjit.linux.paths import resolve
+from vmjit.linux.table import register, syscall
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import resource
+
+    from vmjit.linux.process import Process
+
+CLONE_VM, CLONE_VFORK, CLONE_THREAD, CLONE_SETTLS = 0x100, 0x4000, 0x10000, 0x80000
+CLONE_PARENT_SETTID, CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID = 0x100000, 0x200000, 0x1000000
+CLONE_NAMESPACES = 0x7E020000  # CLONE_NEWNS, NEWCGROUP .. NEWNET
+
+WNOHANG, WUNTRACED, WEXITED, WCONTINUED, WNOWAIT = 1, 2, 4, 8, 0x1000000
+WAIT4_OPTIONS = WNOHANG | WUNTRACED | WCONTINUED | 0xE0000000  # __WNOTHREAD, __WALL, __WCLONE
+ANY_CHILD = -1
+P_ALL, P_PID, P_PGID = 0, 1, 2
+LOOK_AGAIN_MILLISECONDS = 50  # a pidfd tells of an exit at once, but not of a stop
+VFORK_FD = 200  # above what shells use for redirections, below any usual RLIMIT_NOFILE
+
+MOST_INTERPRETERS = 5  # the kernel's limit of scripts that are the interpreters of scripts
+HEAD_SIZE = 256  # BINPRM_BUF_SIZE
+
+
+def exit_process(_process: "Process", status: int) -> int:
+    """exit and exit_group."""
+    raise Exited(status & 0xFF)
+
+
+register("exit", "int", exit_process, result="none")
+register("exit_group", "int", exit_process, result="none")
+
+
+# clone
+
+
+@syscall("clone_flags hex address hex address")
+def sys_clone(process: "Process", flags: int, stack: int, parent_tid: int, tls: int, child_tid: int) -> int:
+    if flags & CLONE_THREAD:
+        process.report("clone of a thread: threads are not supported; returned EAGAIN")
+        raise SyscallError(EAGAIN)
+    if flags & CLONE_NAMESPACES:
+        raise SyscallError(EINVAL)
+    gate = open_gate() if flags & CLONE_VFORK else None
+    process.before_fork()
+    # The lock, because a copy of the table of mappings made while another thread changes it would be of no use.
+    with process.memory.lock:
+        pid = os.fork()
+    if not pid:
+        start_child(process, flags, stack, tls, child_tid, gate)
+        return 0
+    process.children.add(pid)
+    process.after_fork_in_parent()
+    if flags & CLONE_PARENT_SETTID:
+        process.memory.write(parent_tid, INT.pack(pid))
+    if gate is not None:
+        wait_at(gate)
+    return pid
+
+
+def start_child(
+    process: "Process", flags: int, stack: int, tls: int, child_tid: int, gate: tuple[int, int] | None
+) -> None:
+    """What differs in the child."""
+    process.children.clear()
+    process.hidden_children.clear()
+    process.signals.pending = 0
+    close_gate(process)
+    if gate is not None:
+        os.close(gate[0])
+        process.vfork_fd = gate[1]
+        process.reserved_fds.add(gate[1])
+    process.after_fork_in_child()
+    if stack:
+        process.set_stack_pointer(stack)
+    if flags & CLONE_SETTLS:
+        process.set_thread_pointer(tls)
+    process.clear_child_tid = child_tid if flags & CLONE_CHILD_CLEARTID else 0
+    if flags & CLONE_CHILD_SETTID:
+        process.memory.write(child_tid, INT.pack(os.getpid()))
+
+
+def open_gate() -> tuple[int, int]:
+    """A pipe whose end tells a vfork parent that the child runs another program or is gone."""
+    low_reader, low_writer = os.pipe()
+    try:
+        return fcntl.fcntl(low_reader, fcntl.F_DUPFD_CLOEXEC, VFORK_FD), fcntl.fcntl(
+            low_writer, fcntl.F_DUPFD_CLOEXEC, VFORK_FD
+        )
+    finally:
+        os.close(low_reader)
+        os.close(low_writer)
+
+
+def wait_at(gate: tuple[int, int]) -> None:
+    """The parent's side: until every copy of the writing end is closed."""
+    os.close(gate[1])
+    os.read(gate[0], 1)
+    os.close(gate[0])
+
+
+def close_gate(process: "Process") -> None:
+    """A child of a vfork child must not keep the grandparent waiting."""
+    if process.vfork_fd is not None:
+        os.close(process.vfork_fd)
+        process.reserved_fds.discard(process.vfork_fd)
+        process.vfork_fd = None
+
+
+# wait
+
+
+def in_group(group: int) -> Callable[[int], bool]:
+    """Whether a child is in that process group; 0 is our own."""
+    wanted = group or os.getpgrp()
+    return lambda pid: os.getpgid(pid) == wanted
+
+
+def choose_child(process: "Process", accept: Callable[[int], bool], options: int) -> int:
+    """Wait for one of the guest's children, when the emulator has some of its own; 0 if none is ready (WNOHANG)."""
+    events = options & (WUNTRACED | WEXITED | WCONTINUED)
+    while True:
+        candidates = [pid for pid in process.children if accept(pid)]
+        if not candidates:
+            raise SyscallError(ECHILD)
+        for pid in candidates:
+            try:
+                if os.waitid(os.P_PID, pid, events | WNOHANG | WNOWAIT) is not None:
+                    return pid
+            except ChildProcessError:
+                process.children.discard(pid)
+        if options & WNOHANG:
+            return 0
+        wait_for_exit(candidates)
+
+
+def wait_for_exit(pids: list[int]) -> None:
+    """Until one of them ends, or it is time to look whether one has stopped."""
+    poll, fds = select.poll(), []
+    try:
+        for pid in pids:
+            fds.append(os.pidfd_open(pid))
+            poll.register(fds[-1], select.POLLIN)
+        poll.poll(LOOK_AGAIN_MILLISECONDS)
+    except ProcessLookupError:
+        return
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+@syscall("pid address wait_flags address")
+def sys_wait4(process: "Process", pid: int, status_address: int, options: int, usage_address: int) -> int:
+    if options & 0xFFFFFFFF & ~WAIT4_OPTIONS:
+        raise SyscallError(EINVAL)
+    if process.hidden_children and pid <= 0:
+        accept = process.children.__contains__ if pid == ANY_CHILD else in_group(-pid)
+        pid = choose_child(process, accept, options | WEXITED)
+        if not pid:
+            return 0
+    found, status, usage = os.wait4(pid, options)
+    if not found:
+        return 0
+    if os.WIFEXITED(status) or os.WIFSIGNALED(status):
+        process.children.discard(found)
+    if status_address:
+        process.memory.write(status_address, INT.pack(status))
+    if usage_address:
+        process.memory.write(usage_address, pack_rusage(usage))
+    return found
+
+
+def pack_rusage(usage: "resource.struct_rusage") -> bytes:
+    """struct rusage: two times as seconds and microseconds, then counts."""
+    user, system, *counts = usage
+    times = [part for value in (user, system) for part in (int(value), int(value % 1 * 1_000_000))]
+    return RUSAGE.pack(*times, *map(int, counts))
+
+
+@syscall("int pid address wait_flags address")
+def sys_waitid(process: "Process", kind: int, number: int, info: int, options: int, usage: int) -> int:
+    if process.hidden_children and kind in (P_ALL, P_PGID):
+        accept = process.children.__contains__ if kind == P_ALL else in_group(number)
+        kind, number = P_PID, choose_child(process, accept, options)
+    found = os.waitid(kind, number, options) if (kind, number) != (P_PID, 0) else None
+    if found is not None and not options & WNOWAIT:
+        process.children.discard(found.si_pid)
+    if info:
+        process.memory.write(info, pack_child(found))
+    if usage:
+        process.memory.write(usage, bytes(RUSAGE.size))
+    return 0
+
+
+def pack_child(found: os.waitid_result | None) -> bytes:
+    """siginfo_t of a child; zeros when there was none."""
+    if found is None:
+        return bytes(SIGINFO_CHILD.size)
+    return SIGINFO_CHILD.pack(found.si_signo, 0, found.si_code, found.si_pid, found.si_uid, found.si_status)
+
+
+# execve
+
+
+@syscall("path argv address")
+def sys_execve(process: "Process", path_address: int, argv_address: int, env_address: int) -> int:
+    path = path_string(process.memory, path_address)
+    # As Linux does since 5.18, a program that is given no arguments gets an empty argv[0].
+    argv = strings(process.memory, argv_address) or [b""]
+    env = strings(process.memory, env_address)
+    program, argv = find_program(process, path, argv)
+    command = emulator_command(process, program, argv)
+    os.execve(command[0], command, dict(entry.split(b"=", 1) for entry in env if b"=" in entry[1:]))
+
+
+def find_program(process: "Process", path: bytes, argv: list[bytes]) -> tuple[bytes, list[bytes]]:
+    """The ELF file to run and its arguments, scripts replaced by their interpreters; or the errno of execve(2)."""
+    for _ in range(MOST_INTERPRETERS):
+        host_path = resolve(process, path)
+        head = read_head(host_path)
+        if is_guest_elf(head):
+            return host_path, argv
+        interpreter = script_interpreter(head)
+        argv = [*interpreter, path, *argv[1:]]
+        path = interpreter[0]
+    raise SyscallError(ELOOP)
+
+
+def read_head(path: bytes) -> bytes:
+    """The first bytes of a file that may be executed."""
+    if not os.path.isfile(path):
+        os.stat(path)
+        raise SyscallError(EACCES)
+    if not os.access(path, os.X_OK, effective_ids=True):
+        raise SyscallError(EACCES)
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        return os.read(fd, HEAD_SIZE)
+    finally:
+        os.close(fd)
+
+
+def is_guest_elf(head: bytes) -> bool:
+    """Whether this is a 64-bit little-endian ELF executable for the guest's machine."""
+    if len(head) < 64 or head[:6] != b"\x7fELF\x02\x01":
+        return False
+    return head[16:18] in (b"\2\0", b"\3\0") and int.from_bytes(head[18:20], "little") == ELF_MACHINE
+
+
+def script_interpreter(head: bytes) -> list[bytes]:
+    """The words of a #! line: the interpreter and at most one argument."""
+    if not head.startswith(b"#!"):
+        raise SyscallError(ENOEXEC)
+    words = head[2:].split(b"\n", 1)[0].split(b"\0", 1)[0].strip(b" \t").split(None, 1)
+    if not words:
+        raise SyscallError(ENOEXEC)
+    return words
+
+
+def emulator_command(process: "Process", program: bytes, argv: list[bytes]) -> list[bytes]:
+    """The host command that runs the program under a new emulator."""
+    if not process.emulator_argv:
+        process.report("execve: this emulator was not told how to run another program; returned ENOEXEC")
+        raise SyscallError(ENOEXEC)
+    program = os.path.abspath(program)  # also keeps a name that starts with - from looking like an option
+    command = list(process.emulator_argv)
+    if process.argv0_option is not None and argv[0] != program:
+        command += [process.argv0_option, argv[0]]
+    return [*command, program, *argv[1:]]

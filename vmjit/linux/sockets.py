@@ -1,0 +1,227 @@
+"""Sockets: the host's, with the addresses and buffers of the guest. See socket(2).
+
+Socket numbers, addresses, options and control messages have the same layout on all 64-bit Linux machines; only struct
+msghdr holds pointers that must be translated.
+"""
+
+import ctypes
+from errno import EINVAL, EMSGSIZE, ENOENT, EPIPE
+
+from vmjit.linux import host
+from vmjit.linux.abi import INT, IOVEC, MSGHDR, ULONG
+from vmjit.linux.buffers import MAX_VECTORS, READ, WRITE, spans, view
+from vmjit.linux.descriptors import write_pair
+from vmjit.linux.outcome import SyscallError
+from vmjit.linux.signals import SIGPIPE, send_to_self
+from vmjit.linux.table import syscall
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from vmjit.linux.process import Process
+
+MOST_ADDRESS = 128  # sizeof(struct sockaddr_storage)
+MOST_OPTION = 4096
+MOST_CONTROL = 1 << 16
+MSG_NOSIGNAL = 0x4000
+MSG_NAMELEN_OFFSET, MSG_CONTROLLEN_OFFSET = 8, 40  # in struct msghdr
+# The name service cache daemon hands out memory in the host's layout; without it programs read the files.
+HOST_ONLY_SERVERS = (b"\1\0/var/run/nscd/socket", b"\1\0/run/nscd/socket")
+
+
+def read_address(process: "Process", address: int, size: int) -> bytes | None:
+    """A socket address given by the guest."""
+    if not 0 <= size <= MOST_ADDRESS:
+        raise SyscallError(EINVAL)
+    return process.memory.read(address, size) if address and size else None
+
+
+@syscall("int int int")
+def sys_socket(_process: "Process", family: int, kind: int, protocol: int) -> int:
+    return host.call("socket", family, kind, protocol)
+
+
+@syscall("int int int out_pair")
+def sys_socketpair(process: "Process", family: int, kind: int, protocol: int, address: int) -> int:
+    pair = host.zeroed(8)
+    host.call("socketpair", family, kind, protocol, pair)
+    return write_pair(process, address, (INT.unpack_from(pair, 0)[0], INT.unpack_from(pair, 4)[0]))
+
+
+@syscall("fd address int")
+def sys_bind(process: "Process", fd: int, address: int, size: int) -> int:
+    return host.call("bind", fd, read_address(process, address, size), size)
+
+
+@syscall("fd address int")
+def sys_connect(process: "Process", fd: int, address: int, size: int) -> int:
+    server = read_address(process, address, size)
+    if server is not None and server.rstrip(b"\0") in HOST_ONLY_SERVERS:
+        raise SyscallError(ENOENT)
+    return host.call("connect", fd, server, size)
+
+
+@syscall("fd int")
+def sys_listen(_process: "Process", fd: int, backlog: int) -> int:
+    return host.call("listen", fd, backlog)
+
+
+class AddressResult:
+    """A socket address that a call hands back: at most as much as the guest has room for, and its true size."""
+
+    def __init__(self, process: "Process", address: int, size_address: int) -> None:
+        self.memory, self.address, self.size_address = process.memory, address, size_address
+        self.room = INT.unpack(self.memory.read(size_address, 4))[0] if address else 0
+        if self.room < 0:
+            raise SyscallError(EINVAL)
+        self.contents = host.zeroed(MOST_ADDRESS) if address else None
+        self.size = host.filled(INT.pack(MOST_ADDRESS)) if address else None
+
+    def write(self) -> None:
+        """Store it where the guest wants it, if it does."""
+        if self.contents is not None and self.size is not None:
+            size = INT.unpack(self.size.raw)[0]
+            self.memory.write(self.address, self.contents.raw[: min(size, self.room)])
+            self.memory.write(self.size_address, INT.pack(size))
+
+
+def address_call(process: "Process", name: str, fd: int, address: int, size_address: int, *rest: int) -> int:
+    """A call that returns a socket address through two pointers."""
+    found = AddressResult(process, address, size_address)
+    result = host.call(name, fd, found.contents, found.size, *rest)
+    found.write()
+    return result
+
+
+@syscall("fd address address")
+def sys_accept(process: "Process", fd: int, address: int, size_address: int) -> int:
+    return address_call(process, "accept4", fd, address, size_address, 0)
+
+
+@syscall("fd address address int")
+def sys_accept4(process: "Process", fd: int, address: int, size_address: int, flags: int) -> int:
+    return address_call(process, "accept4", fd, address, size_address, flags)
+
+
+@syscall("fd address address")
+def sys_getsockname(process: "Process", fd: int, address: int, size_address: int) -> int:
+    return address_call(process, "getsockname", fd, address, size_address)
+
+
+@syscall("fd address address")
+def sys_getpeername(process: "Process", fd: int, address: int, size_address: int) -> int:
+    return address_call(process, "getpeername", fd, address, size_address)
+
+
+def sending(process: "Process", flags: int, name: str, *arguments: host.Argument) -> int:
+    """A send with the host's SIGPIPE kept out and the guest's let in."""
+    try:
+        return host.call(name, *arguments)
+    except BrokenPipeError:
+        if not flags & MSG_NOSIGNAL:
+            send_to_self(process, SIGPIPE)
+        raise SyscallError(EPIPE) from None
+
+
+@syscall("fd in_data size int address int")
+def sys_sendto(process: "Process", fd: int, address: int, size: int, flags: int, to: int, to_size: int) -> int:
+    data = view(process.memory, address, size, READ)
+    receiver = read_address(process, to, to_size) if to else None
+    return sending(
+        process, flags, "sendto", fd, process.memory.base + address, len(data), flags, receiver, to_size if to else 0
+    )
+
+
+@syscall("fd out_data size int address address")
+def sys_recvfrom(process: "Process", fd: int, address: int, size: int, flags: int, sender: int, size_at: int) -> int:
+    data = view(process.memory, address, size, WRITE)
+    found = AddressResult(process, sender, size_at)
+    where = host.address_of(data) if data else None
+    result = host.call("recvfrom", fd, where, len(data), flags, found.contents, found.size)
+    found.write()
+    return result
+
+
+class Message:
+    """A struct msghdr of the guest and the host's copy of it, which points to the guest's own buffers."""
+
+    def __init__(self, process: "Process", address: int, permissions: int) -> None:
+        memory = process.memory
+        self.memory, self.guest_address = memory, address
+        name, name_size, iov, count, control, control_size, _flags = MSGHDR.unpack(memory.read(address, MSGHDR.size))
+        if count > MAX_VECTORS:
+            raise SyscallError(EMSGSIZE)
+        if control_size > MOST_CONTROL or (name and name_size > MOST_ADDRESS):
+            raise SyscallError(EINVAL)
+        self.name, self.name_size = name, name_size
+        self.control, self.control_size = control, control_size
+        entries = [IOVEC.pack(memory.base + at, len(part)) for at, part in spans(memory, iov, count, permissions)]
+        self.vectors = host.filled(b"".join(entries))
+        self.host_name = self._copy(name, name_size, permissions)
+        self.host_control = self._copy(control, control_size, permissions)
+        self.header = host.filled(
+            MSGHDR.pack(
+                ctypes.addressof(self.host_name) if name else 0,
+                name_size if name else 0,
+                ctypes.addressof(self.vectors),
+                len(entries),
+                ctypes.addressof(self.host_control) if control else 0,
+                control_size if control else 0,
+                0,
+            )
+        )
+
+    def _copy(self, address: int, size: int, permissions: int) -> ctypes.Array[ctypes.c_char]:
+        """A buffer for the name or the control messages, filled when they are sent."""
+        contents = self.memory.read(address, size) if address and permissions == READ else b""
+        return host.filled(contents.ljust(size, b"\0"))
+
+    def write_back(self) -> None:
+        """What recvmsg changes: sender, control messages, their sizes, flags."""
+        _, name_size, _, _, _, control_size, flags = MSGHDR.unpack(self.header.raw)
+        if self.name:
+            self.memory.write(self.name, self.host_name.raw[: min(name_size, self.name_size)])
+        if self.control:
+            self.memory.write(self.control, self.host_control.raw[:control_size])
+        self.memory.write(self.guest_address + MSG_NAMELEN_OFFSET, INT.pack(name_size))
+        self.memory.write(self.guest_address + MSG_CONTROLLEN_OFFSET, ULONG.pack(control_size) + INT.pack(flags))
+
+
+@syscall("fd address int")
+def sys_sendmsg(process: "Process", fd: int, address: int, flags: int) -> int:
+    message = Message(process, address, READ)
+    return sending(process, flags, "sendmsg", fd, message.header, flags)
+
+
+@syscall("fd address int")
+def sys_recvmsg(process: "Process", fd: int, address: int, flags: int) -> int:
+    message = Message(process, address, WRITE)
+    result = host.call("recvmsg", fd, message.header, flags)
+    message.write_back()
+    return result
+
+
+@syscall("fd int int address int")
+def sys_setsockopt(process: "Process", fd: int, level: int, name: int, address: int, size: int) -> int:
+    if not 0 <= size <= MOST_OPTION:
+        raise SyscallError(EINVAL)
+    value = process.memory.read(address, size) if size else b""
+    return host.call("setsockopt", fd, level, name, value, size)
+
+
+@syscall("fd int int address address")
+def sys_getsockopt(process: "Process", fd: int, level: int, name: int, address: int, size_address: int) -> int:
+    (room,) = INT.unpack(process.memory.read(size_address, 4))
+    if room < 0:
+        raise SyscallError(EINVAL)
+    value = host.zeroed(MOST_OPTION)
+    size = host.filled(INT.pack(min(room, MOST_OPTION)))
+    host.call("getsockopt", fd, level, name, value, size)
+    (length,) = INT.unpack(size.raw)
+    process.memory.write(address, value.raw[:length])
+    process.memory.write(size_address, INT.pack(length))
+    return 0
+
+
+@syscall("fd int")
+def sys_shutdown(_process: "Process", fd: int, how: int) -> int:
+    return host.call("shutdown", fd, how)

@@ -1,0 +1,163 @@
+"""read, write and their kin: bytes between descriptors and guest memory, without a copy in between."""
+
+import os
+from errno import EINVAL
+
+from vmjit.errors import MemoryAccessError
+from vmjit.linux import host
+from vmjit.linux.abi import LONG
+from vmjit.linux.buffers import MAX_TRANSFER, READ, WRITE, vectors, view
+from vmjit.linux.outcome import SyscallError
+from vmjit.linux.table import syscall
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from vmjit.linux.process import Process
+
+CURRENT_POSITION = -1
+
+
+def target(process: "Process", fd: int, address: int, size: int, permissions: int) -> memoryview:
+    """The memory of a transfer; a bad descriptor is found before a bad address, as in the kernel."""
+    try:
+        return view(process.memory, address, size, permissions)
+    except MemoryAccessError:
+        os.fstat(fd)
+        raise
+
+
+@syscall("fd out_data size")
+def sys_read(process: "Process", fd: int, address: int, size: int) -> int:
+    return os.readv(fd, (target(process, fd, address, size, WRITE),))
+
+
+@syscall("fd in_data size")
+def sys_write(process: "Process", fd: int, address: int, size: int) -> int:
+    return os.write(fd, target(process, fd, address, size, READ))
+
+
+@syscall("fd address int")
+def sys_readv(process: "Process", fd: int, address: int, count: int) -> int:
+    return os.readv(fd, vectors(process.memory, address, count, WRITE))
+
+
+@syscall("fd address int")
+def sys_writev(process: "Process", fd: int, address: int, count: int) -> int:
+    return os.writev(fd, vectors(process.memory, address, count, READ))
+
+
+@syscall("fd out_data size long")
+def sys_pread64(process: "Process", fd: int, address: int, size: int, offset: int) -> int:
+    return os.preadv(fd, (target(process, fd, address, size, WRITE),), offset)
+
+
+@syscall("fd in_data size long")
+def sys_pwrite64(process: "Process", fd: int, address: int, size: int, offset: int) -> int:
+    return os.pwrite(fd, target(process, fd, address, size, READ), offset)
+
+
+@syscall("fd address int long")
+def sys_preadv(process: "Process", fd: int, address: int, count: int, offset: int) -> int:
+    return os.preadv(fd, vectors(process.memory, address, count, WRITE), offset)
+
+
+@syscall("fd address int long")
+def sys_pwritev(process: "Process", fd: int, address: int, count: int, offset: int) -> int:
+    return os.pwritev(fd, vectors(process.memory, address, count, READ), offset)
+
+
+@syscall("fd address int long long int")
+def sys_preadv2(process: "Process", fd: int, address: int, count: int, offset: int, _high: int, flags: int) -> int:
+    if offset == CURRENT_POSITION and not flags:
+        return sys_readv(process, fd, address, count)
+    return os.preadv(fd, vectors(process.memory, address, count, WRITE), offset, flags)
+
+
+@syscall("fd address int long long int")
+def sys_pwritev2(process: "Process", fd: int, address: int, count: int, offset: int, _high: int, flags: int) -> int:
+    if offset == CURRENT_POSITION and not flags:
+        return sys_writev(process, fd, address, count)
+    return os.pwritev(fd, vectors(process.memory, address, count, READ), offset, flags)
+
+
+@syscall("fd long whence")
+def sys_lseek(_process: "Process", fd: int, offset: int, whence: int) -> int:
+    return os.lseek(fd, offset, whence)
+
+
+def read_offset(process: "Process", address: int) -> int | None:
+    """The file offset a pointer names; None for NULL, which means the descriptor's own."""
+    if not address:
+        return None
+    offset: int = LONG.unpack(process.memory.read(address, 8))[0]
+    if offset < 0:
+        raise SyscallError(EINVAL)
+    return offset
+
+
+def advance(process: "Process", address: int, offset: int | None, count: int) -> None:
+    """Store the offset after a transfer through a pointer."""
+    if offset is not None:
+        process.memory.write(address, LONG.pack(offset + count))
+
+
+@syscall("fd fd address size")
+def sys_sendfile(process: "Process", out: int, source: int, offset_address: int, size: int) -> int:
+    offset = read_offset(process, offset_address)
+    done = os.sendfile(out, source, offset, min(size, MAX_TRANSFER))
+    advance(process, offset_address, offset, done)
+    return done
+
+
+@syscall("fd address fd address size uint")
+def sys_copy_file_range(
+    process: "Process", source: int, source_address: int, out: int, out_address: int, size: int, flags: int
+) -> int:
+    if flags:
+        raise SyscallError(EINVAL)
+    from_offset, to_offset = read_offset(process, source_address), read_offset(process, out_address)
+    done = os.copy_file_range(source, out, min(size, MAX_TRANSFER), from_offset, to_offset)
+    advance(process, source_address, from_offset, done)
+    advance(process, out_address, to_offset, done)
+    return done
+
+
+@syscall("fd address fd address size uint")
+def sys_splice(
+    process: "Process", source: int, source_address: int, out: int, out_address: int, size: int, flags: int
+) -> int:
+    from_offset, to_offset = read_offset(process, source_address), read_offset(process, out_address)
+    done = os.splice(source, out, min(size, MAX_TRANSFER), from_offset, to_offset, flags)
+    advance(process, source_address, from_offset, done)
+    advance(process, out_address, to_offset, done)
+    return done
+
+
+@syscall("fd long long uint")
+def sys_sync_file_range(_process: "Process", fd: int, offset: int, size: int, flags: int) -> int:
+    return host.call("sync_file_range", fd, offset, size, flags)
+
+
+@syscall("fd long size")
+def sys_readahead(_process: "Process", fd: int, offset: int, size: int) -> int:
+    return host.call("readahead", fd, offset, size)
+
+
+@syscall("fd out_data size")
+def sys_getdents64(process: "Process", fd: int, address: int, size: int) -> int:
+    buffer = target(process, fd, address, size & 0xFFFFFFFF, WRITE)
+    if not buffer:
+        raise SyscallError(EINVAL)
+    return host.call("getdents64", fd, host.address_of(buffer), len(buffer))
+
+
+@syscall("out_data size uint")
+def sys_getrandom(process: "Process", address: int, size: int, flags: int) -> int:
+    buffer = view(process.memory, address, min(size, 1 << 20), WRITE)
+    done = 0
+    while True:
+        part = os.getrandom(len(buffer) - done, flags)
+        buffer[done : done + len(part)] = part
+        done += len(part)
+        if done == len(buffer):
+            return done
