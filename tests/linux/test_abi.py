@@ -35,9 +35,10 @@ def test_numbers_equal_the_kernel_header() -> None:
     assert {name: abi.NUMBERS.get(name) for name in header} == header
     newest = max(header.values())
     # riscv_hwprobe came with Linux 6.4, after some headers.
-    assert {name for name, number in abi.NUMBERS.items() if number <= newest} - {"riscv_hwprobe", "memfd_secret"} <= set(
-        header
-    )
+    assert {name for name, number in abi.NUMBERS.items() if number <= newest} - {
+        "riscv_hwprobe",
+        "memfd_secret",
+    } <= set(header)
 
 
 @needs_compiler

@@ -7,7 +7,17 @@ from pathlib import Path
 from tests.linux.conftest import Guest
 
 UNMAPPED = 0x9000000
-F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_GETLK, F_SETLK, F_DUPFD_CLOEXEC, F_GETPIPE_SZ = 0, 1, 2, 3, 4, 5, 6, 1030, 1032
+F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_GETLK, F_SETLK, F_DUPFD_CLOEXEC, F_GETPIPE_SZ = (
+    0,
+    1,
+    2,
+    3,
+    4,
+    5,
+    6,
+    1030,
+    1032,
+)
 O_CLOEXEC, O_NONBLOCK = 0o2000000, 0o4000
 
 

@@ -5,6 +5,7 @@ import struct
 from pathlib import Path
 
 import pytest
+
 from tests.linux.conftest import Guest
 
 CWD = -100
@@ -15,7 +16,9 @@ STAT = struct.Struct("<QQIIIIQQqiiqqQqQqQII")
 
 def stat_of(guest: Guest, address: int) -> os.stat_result:
     fields = STAT.unpack(guest.memory.read(address, 128))
-    return os.stat_result((fields[2], fields[1], fields[0], fields[3], fields[4], fields[5], fields[8], 0, fields[14], 0))
+    return os.stat_result(
+        (fields[2], fields[1], fields[0], fields[3], fields[4], fields[5], fields[8], 0, fields[14], 0)
+    )
 
 
 def test_openat_creates_with_mode_and_inherits_unless_cloexec(guest: Guest) -> None:

@@ -5,8 +5,8 @@ import struct
 from pathlib import Path
 
 import pytest
-from tests.linux.conftest import Guest
 
+from tests.linux.conftest import Guest
 from vmjit.memory.address_space import EXECUTE, READ, WRITE
 
 PAGE = 4096

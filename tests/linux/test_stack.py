@@ -3,6 +3,7 @@ import struct
 from types import SimpleNamespace
 
 import pytest
+
 from tests.linux.conftest import Guest
 
 IMAGE = SimpleNamespace(

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.linux.conftest import SCRATCH, SCRATCH_SIZE, Guest
 
+from tests.linux.conftest import SCRATCH, SCRATCH_SIZE, Guest
 from vmjit.linux import Killed
 from vmjit.memory.address_space import READ, WRITE
 

@@ -1,7 +1,7 @@
 """Instructions against what the unprivileged manual says, corner by corner. Each line: text, inputs, result in a0."""
 
 import pytest
-from execute import MASK, PC, execute, memory_of
+from execute import MASK, PC, execute
 
 MIN, MAX = 1 << 63, (1 << 63) - 1
 MIN32 = 0xFFFFFFFF_80000000  # sign-extended
