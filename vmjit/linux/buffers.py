@@ -25,7 +25,7 @@ MAX_STRINGS = 0x10000  # ample for the 2 MiB that Linux allows argv and envp wit
 
 def accessible_prefix(memory: "AddressSpace", address: int, size: int, permissions: int) -> int:
     """How many of the size bytes at address are accessible before the first that is not."""
-    if address + size > memory.size or not memory.accessible(address, 1, permissions):
+    if not memory.accessible(address, 1, permissions):
         return 0
     low, high = 1, size  # invariant: low bytes are accessible, more than high are not wanted
     while low < high:
@@ -41,11 +41,13 @@ def view(memory: "AddressSpace", address: int, size: int, permissions: int) -> m
     """The buffer at address, cut where memory ends."""
     if size == 0:
         return memoryview(bytearray())
-    size = min(size, MAX_TRANSFER)
+    wanted = min(size, MAX_TRANSFER)
     try:
-        return memory.buffer(address, size, permissions)
+        return memory.buffer(address, wanted, permissions)
     except MemoryAccessError:
-        length = accessible_prefix(memory, address, size, permissions)
+        if address + size > memory.size:  # access_ok() of the kernel: not even a part
+            raise
+        length = accessible_prefix(memory, address, wanted, permissions)
         if not length:
             raise
         return memory.buffer(address, length, permissions)

@@ -26,6 +26,13 @@ def target(process: "Process", fd: int, address: int, size: int, permissions: in
         raise
 
 
+def position(offset: int) -> int:
+    """An offset in a file; the host's functions would take -1 for the current position."""
+    if offset < 0:
+        raise SyscallError(EINVAL)
+    return offset
+
+
 @syscall("fd out_data size")
 def sys_read(process: "Process", fd: int, address: int, size: int) -> int:
     return os.readv(fd, (target(process, fd, address, size, WRITE),))
@@ -48,22 +55,22 @@ def sys_writev(process: "Process", fd: int, address: int, count: int) -> int:
 
 @syscall("fd out_data size long")
 def sys_pread64(process: "Process", fd: int, address: int, size: int, offset: int) -> int:
-    return os.preadv(fd, (target(process, fd, address, size, WRITE),), offset)
+    return os.preadv(fd, (target(process, fd, address, size, WRITE),), position(offset))
 
 
 @syscall("fd in_data size long")
 def sys_pwrite64(process: "Process", fd: int, address: int, size: int, offset: int) -> int:
-    return os.pwrite(fd, target(process, fd, address, size, READ), offset)
+    return os.pwrite(fd, target(process, fd, address, size, READ), position(offset))
 
 
 @syscall("fd address int long")
 def sys_preadv(process: "Process", fd: int, address: int, count: int, offset: int) -> int:
-    return os.preadv(fd, vectors(process.memory, address, count, WRITE), offset)
+    return os.preadv(fd, vectors(process.memory, address, count, WRITE), position(offset))
 
 
 @syscall("fd address int long")
 def sys_pwritev(process: "Process", fd: int, address: int, count: int, offset: int) -> int:
-    return os.pwritev(fd, vectors(process.memory, address, count, READ), offset)
+    return os.pwritev(fd, vectors(process.memory, address, count, READ), position(offset))
 
 
 @syscall("fd address int long long int")

@@ -1,0 +1,185 @@
+import errno
+import os
+import stat
+import struct
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.linux.conftest import Guest
+from vmjit.linux import Exited
+from vmjit.linux.processes import find_program
+
+SIGCHLD = 17
+VM, VFORK, THREAD, PARENT_SETTID, CHILD_SETTID = 0x100, 0x4000, 0x10000, 0x100000, 0x1000000
+WNOHANG, WEXITED, WNOWAIT = 1, 4, 0x1000000
+SHOW = "import json,os,sys;print(json.dumps([sys.argv[1:], dict(os.environ)]))"
+
+
+def number_at(guest: Guest, address: int) -> int:
+    return struct.unpack("<i", guest.memory.read(address, 4))[0]
+
+
+@pytest.mark.parametrize("name", ["exit", "exit_group"])
+def test_exit_carries_the_low_byte(guest: Guest, name: str) -> None:
+    with pytest.raises(Exited) as caught:
+        guest.call(name, 0x1FF03)
+    assert caught.value.status == 3
+
+
+def test_fork_and_wait4(guest: Guest) -> None:
+    parent_tid, child_tid, status, usage = (guest.space(144) for _ in range(4))
+    pid = guest.call("clone", SIGCHLD | PARENT_SETTID | CHILD_SETTID, 0, parent_tid, 0, child_tid)
+    if pid == 0:
+        os._exit(7 if number_at(guest, child_tid) == os.getpid() and number_at(guest, parent_tid) == 0 else 1)
+    assert pid > 0
+    assert number_at(guest, parent_tid) == pid
+    assert guest.call("wait4", -1, status, 0, usage) == pid
+    assert number_at(guest, status) == 7 << 8
+    assert guest.memory.read(usage + 32, 8) != bytes(8)  # ru_maxrss
+    assert guest.call("wait4", -1, status, 0, 0) == -errno.ECHILD
+    assert guest.call("wait4", -1, status, 0x100, 0) == -errno.EINVAL
+
+
+def test_fork_calls_the_hooks(guest: Guest) -> None:
+    called: list[str] = []
+    process = guest.process
+    process.before_fork = lambda: called.append("before")
+    process.after_fork_in_parent = lambda: called.append("parent")
+    process.after_fork_in_child = lambda: called.append("child")
+    process.set_stack_pointer = lambda value: called.append(f"sp {value:#x}")
+    pid = guest.call("clone", SIGCHLD | VM | VFORK, 0x60000)
+    if pid == 0:
+        os._exit(0 if called == ["before", "child", "sp 0x60000"] else 1)
+    assert called == ["before", "parent"]
+    status = guest.space(4)
+    assert guest.call("wait4", pid, status) == pid
+    assert number_at(guest, status) == 0
+
+
+def test_vfork_waits_for_the_child(guest: Guest) -> None:
+    started = time.monotonic()
+    before = os.listdir("/proc/self/fd")
+    pid = guest.call("clone", SIGCHLD | VM | VFORK)
+    if pid == 0:
+        time.sleep(0.05)
+        os._exit(0)
+    assert time.monotonic() - started >= 0.05
+    assert os.listdir("/proc/self/fd") == before
+    assert guest.call("wait4", pid) == pid
+
+
+def test_waitid_reports_without_reaping(guest: Guest) -> None:
+    pid, info = guest.call("clone", SIGCHLD), guest.space(128)
+    if pid == 0:
+        os._exit(9)
+    assert guest.call("waitid", 1, pid, info, WEXITED | WNOWAIT, 0) == 0
+    assert guest.call("waitid", 0, 0, info, WEXITED, 0) == 0
+    fields = struct.unpack_from("<iii4xiIi", guest.memory.read(info, 128))
+    assert fields == (SIGCHLD, 0, 1, pid, os.getuid(), 9)
+    assert guest.call("waitid", 0, 0, info, WEXITED, 0) == -errno.ECHILD
+    assert guest.call("waitid", 0, 0, info, 0, 0) == -errno.EINVAL
+
+
+def test_children_of_the_emulator_stay_hidden(guest: Guest) -> None:
+    mine = os.fork()
+    if mine == 0:
+        os._exit(0)
+    guest.process.hidden_children.add(mine)
+    assert guest.call("wait4", -1, 0, WNOHANG) == -errno.ECHILD
+    pid = guest.call("clone", SIGCHLD)
+    if pid == 0:
+        os._exit(0 if not guest.process.hidden_children else 1)
+    assert guest.call("wait4", -1, 0, 0) == pid
+    slow = guest.call("clone", SIGCHLD)
+    if slow == 0:
+        time.sleep(0.05)
+        os._exit(0)
+    assert guest.call("wait4", 0, 0, WNOHANG) == 0
+    assert guest.call("waitid", 0, 0, 0, WEXITED, 0) == 0
+    assert guest.call("wait4", -1, 0, 0) == -errno.ECHILD
+    assert os.waitpid(mine, 0)[0] == mine
+
+
+def test_threads_are_refused(guest: Guest, capfd: pytest.CaptureFixture[str]) -> None:
+    assert guest.call("clone", THREAD | VM, 0x60000) == -errno.EAGAIN
+    assert "threads are not supported" in capfd.readouterr().err
+    assert guest.call("clone3", 0, 0) == -errno.ENOSYS
+    assert capfd.readouterr().err == ""
+
+
+def elf(machine: int = 243, kind: int = 2) -> bytes:
+    return b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HH", kind, machine) + bytes(44)
+
+
+def program(name: str, contents: bytes, mode: int = 0o755) -> bytes:
+    path = Path(name)
+    path.write_bytes(contents)
+    path.chmod(mode)
+    return os.fsencode(path.resolve())
+
+
+def test_execve_runs_the_emulator(guest: Guest) -> None:
+    import json
+
+    path = program("-guest", elf())
+    guest.process.emulator_argv = [os.fsencode(word) for word in (sys.executable, "-I", "-c", SHOW)]
+    guest.process.argv0_option = b"--argv0"
+    reader, writer = os.pipe()
+    pid = guest.call("clone", SIGCHLD)
+    if pid == 0:
+        os.dup2(writer, 1)
+        guest.call("execve", b"-guest", guest.pointers(b"zero", b"one"), guest.pointers(b"NAME=a=b", b"rubbish"))
+        os._exit(1)
+    os.close(writer)
+    with open(reader) as output:
+        arguments, environment = json.load(output)
+    assert guest.call("wait4", pid) == pid
+    assert arguments == ["--argv0", "zero", os.fsdecode(path), "one"]
+    assert environment["NAME"] == "a=b"
+    assert "HOME" not in environment
+
+
+def test_scripts_run_their_interpreter(guest: Guest) -> None:
+    interpreter = program("interp", elf(kind=3))
+    script = program("script", b"#! " + interpreter + b"  -x  y \nrest")
+    nested = program("nested", b"#!" + script + b"\n")
+    assert find_program(guest.process, b"script", [b"zero", b"one"]) == (
+        interpreter,
+        [interpreter, b"-x  y", b"script", b"one"],
+    )
+    assert find_program(guest.process, nested, [b"zero"]) == (
+        interpreter,
+        [interpreter, b"-x  y", script, nested],
+    )
+
+
+@pytest.mark.parametrize(
+    ("contents", "mode", "expected"),
+    [
+        (elf(), 0o644, errno.EACCES),
+        (elf(machine=62), 0o755, errno.ENOEXEC),
+        (elf(kind=1), 0o755, errno.ENOEXEC),
+        (b"echo text\n", 0o755, errno.ENOEXEC),
+        (b"#!\n", 0o755, errno.ENOEXEC),
+        (b"#!/no/such/interpreter\n", 0o755, errno.ENOENT),
+        (b"", 0o755, errno.ENOEXEC),
+    ],
+)
+def test_execve_errors_come_before_the_exec(guest: Guest, contents: bytes, mode: int, expected: int) -> None:
+    program("program", contents, mode)
+    assert guest.call("execve", b"program", 0, 0) == -expected
+
+
+def test_execve_errors_of_paths(guest: Guest) -> None:
+    program("ok", elf())
+    program("recursive", b"#!recursive\n")
+    assert guest.call("execve", b"missing", 0, 0) == -errno.ENOENT
+    assert guest.call("execve", b"ok/below", 0, 0) == -errno.ENOTDIR
+    assert guest.call("execve", b".", 0, 0) == -errno.EACCES
+    assert guest.call("execve", b"recursive", 0, 0) == -errno.ELOOP
+    assert guest.call("execve", b"ok", 0x9000000, 0) == -errno.EFAULT
+    assert guest.call("execve", b"ok", guest.put(struct.pack("<Q", 0x9000000)), 0) == -errno.EFAULT
+    assert stat.S_ISREG(os.stat("ok").st_mode)
