@@ -19,7 +19,7 @@ SHOW = "import json,os,sys;print(json.dumps([sys.argv[1:], dict(os.environ)]))"
 
 
 def number_at(guest: Guest, address: int) -> int:
-    return struct.unpack("<i", guest.memory.read(address, 4))[0]
+    return int.from_bytes(guest.memory.read(address, 4), "little", signed=True)
 
 
 @pytest.mark.parametrize("name", ["exit", "exit_group"])

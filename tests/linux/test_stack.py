@@ -1,26 +1,32 @@
 import errno
 import os
 import struct
-from types import SimpleNamespace
 
 import pytest
 
 from tests.linux.conftest import Guest
 from vmjit.linux.outcome import SyscallError
 from vmjit.linux.stack import stack_size
+from vmjit.loader.elf import Executable, Image
 
-IMAGE = SimpleNamespace(
-    bias=0,
+PROGRAM = Executable(
+    path="program",
+    machine=243,
+    elf_type=2,
     entry=0x10400,
-    phdr_address=0x10040,
-    brk_start=0x400123,
-    end=0x400123,
-    executable=SimpleNamespace(phentsize=56, phnum=7),
+    phoff=64,
+    phentsize=56,
+    phnum=7,
+    segments=(),
+    interpreter=None,
+    flags=0,
+    stack_permissions=3,
 )
+IMAGE = Image(PROGRAM, bias=0, entry=0x10400, phdr_address=0x10040, brk_start=0x400123, end=0x400123)
 
 
 def words(guest: Guest, address: int) -> list[int]:
-    found = []
+    found: list[int] = []
     while True:
         (word,) = struct.unpack("<Q", guest.memory.read(address, 8))
         if not word:

@@ -16,8 +16,8 @@ def timespec(guest: Guest, seconds: int, nanoseconds: int) -> int:
 
 
 def nanoseconds_at(guest: Guest, address: int) -> int:
-    seconds, nanoseconds = struct.unpack("<qq", guest.memory.read(address, 16))
-    return seconds * 1_000_000_000 + nanoseconds
+    both: tuple[int, int] = struct.unpack("<qq", guest.memory.read(address, 16))
+    return both[0] * 1_000_000_000 + both[1]
 
 
 def test_clocks(guest: Guest) -> None:
