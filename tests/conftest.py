@@ -11,6 +11,7 @@ Without `=>` the text must come back as it is. `pytest --bless` rewrites what di
 import difflib
 import re
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,19 @@ def run_verify(header: dict[str, str], before: str) -> str:
     return "".join(f"{problem}\n" for problem in verify(parse_region(before)))
 
 
-STAGES: dict[str, Stage] = {"text": run_text, "verify": run_verify}
+def run_passes(header: dict[str, str], before: str) -> str:
+    """passes/: parse, run the passes that the header names; the result is sound."""
+    from vmjit.ir.parser import parse_region
+    from vmjit.ir.verify import verify_or_raise
+
+    region = parse_region(before)
+    for name in header["passes"].split(", "):
+        region = import_module(f"vmjit.passes.{name}").run(region)
+        verify_or_raise(region, after=name)
+    return str(region)
+
+
+STAGES: dict[str, Stage] = {"text": run_text, "verify": run_verify, "passes": run_passes}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -68,6 +68,7 @@ guest = Guest(
     layout=LAYOUT,
     alignment=2,
     stack_pointer="r7",
+    thread_pointer="r6",
     syscall=SyscallAbi(number="r1", arguments=("r2", "r3"), result="r1"),
     hwcap=0,
     registers=tuple(f"r{n}" for n in range(8)),

@@ -20,7 +20,7 @@ def attributes(op: Op, result: str | None) -> st.SearchStrategy[int | str | None
     names = {"order": ORDERS, "rounding": ROUNDINGS, **words}
     if op.attr in names:
         return st.sampled_from(names[op.attr])
-    if op.attr in ("value", "offset"):
+    if op.attr == "value":
         return st.integers(0, MASK[result or "i64"])
     return st.none()
 

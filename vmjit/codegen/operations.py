@@ -2,15 +2,12 @@
 
 {r} result name, {t} its LLVM type, {w} its width, {w1} width - 1, {0} {1} {2} operands, {t0} type of operand 0,
 {s} {s0} the types' suffixes in intrinsic names. A template may open labels; the text after the last one is where
-lowering goes on. Floating point uses strict constrained intrinsics: the rounding mode and the sticky exceptions are
-the host's own while guest code runs.
+lowering goes on. Floating point is in floats.py.
 """
 
-LLVM_TYPE = {"f32": "float", "f64": "double"}  # all others are spelled as in LLVM
+from vmjit.ir.layout import ADDRESS_BITS
 
-_STRICT = 'metadata !"fpexcept.strict") strictfp'
-_ROUNDED = 'metadata !"round.dynamic", ' + _STRICT
-_CONSTRAINED = "@llvm.experimental.constrained"
+LLVM_TYPE = {"f32": "float", "f64": "double"}  # all others are spelled as in LLVM
 
 
 def _plain(name: str) -> str:
@@ -27,16 +24,6 @@ def _shift(name: str) -> str:
 
 def _bits(name: str, extra: str = "") -> str:
     return f"{{r}} = call {{t}} @llvm.{name}.{{t}}({{t}} {{0}}{extra})"
-
-
-def _arithmetic(name: str, operands: int) -> str:
-    args = ", ".join(f"{{t}} {{{i}}}" for i in range(operands))
-    return f"{{r}} = call {{t}} {_CONSTRAINED}.{name}.{{s}}({args}, {_ROUNDED}"
-
-
-def _float_compare(intrinsic: str, predicate: str) -> str:
-    call = f"call i1 {_CONSTRAINED}.{intrinsic}.{{s0}}({{t0}} {{0}}, {{t0}} {{1}}, "
-    return f'{{r}} = {call}metadata !"{predicate}", {_STRICT}'
 
 
 # The divisor 1 stands in where the host would trap; the selects give RISC-V's results.
@@ -94,12 +81,5 @@ LOWER = {
     "zext": "{r} = zext {t0} {0} to {t}",
     "trunc": "{r} = trunc {t0} {0} to {t}",
     "bitcast": "{r} = bitcast {t0} {0} to {t}",
-    "undefined": "{r} = freeze {t} poison",
-    "feq": _float_compare("fcmp", "oeq"),
-    "flt": _float_compare("fcmps", "olt"),
-    "fle": _float_compare("fcmps", "ole"),
-    "fcanon": f"""\
-{{r}}.n = call i1 {_CONSTRAINED}.fcmp.{{s}}({{t}} {{0}}, {{t}} {{0}}, metadata !"uno", {_STRICT}
-{{r}} = select i1 {{r}}.n, {{t}} 0x7FF8000000000000, {{t}} {{0}}""",
-    "fence": "fence {order}",
+    "in_guest": f"{{r}} = icmp ult {{t0}} {{0}}, {1 << ADDRESS_BITS}",
 }

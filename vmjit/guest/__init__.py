@@ -33,7 +33,7 @@ class Guest:
     """One architecture.
 
     alignment      every instruction starts at a multiple of it, in bytes
-    stack_pointer  register, named as in the layout
+    stack_pointer, thread_pointer  registers, named as in the layout
     registers      architectural registers in the order to print and compare them
     hwcap          the auxiliary vector's AT_HWCAP
     description    module that holds `decode_table`
@@ -44,6 +44,7 @@ class Guest:
     layout: Layout
     alignment: int
     stack_pointer: str
+    thread_pointer: str
     syscall: SyscallAbi
     hwcap: int
     registers: tuple[str, ...]

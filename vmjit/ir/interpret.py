@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from vmjit.ir import softfloat
 from vmjit.ir.block import Block, Edge, Region, Value
-from vmjit.ir.layout import Layout
+from vmjit.ir.layout import ADDRESS_BITS, Layout
 from vmjit.ir.types import FLOATS, MASK, WIDTH
 
 
@@ -55,6 +55,7 @@ MEANING = {
     "trunc": "{0} & {m}",
     "bitcast": "{0}",
     "fcanon": "({nan} if isnan({n}, {0}) else {0})",
+    "in_guest": f"{{0}} < {1 << ADDRESS_BITS}",
 }
 # ... {rm}: rounding mode; value and flags
 FLOAT_MEANING = {
@@ -268,9 +269,9 @@ class _Source:
         self.emit(f"{target} = 0")
 
     def nothing(self, value: Value, target: str | None, args: list[str]) -> None:
-        """Fences, bounds and the host's own flags mean nothing here: memory checks, and flags live in the state."""
+        """Fences and the host's own flags mean nothing here: there is one agent, and flags live in the state."""
 
-    op_fence = op_pause = op_bound = op_clear_host_flags = op_set_rounding = nothing
+    op_fence = op_pause = op_clear_host_flags = op_set_rounding = nothing
 
     def op_host_flags(self, value: Value, target: str, args: list[str]) -> None:
         self.emit(f"{target} = 0")

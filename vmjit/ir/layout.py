@@ -7,6 +7,7 @@ when it has a zero register: the sink that writes to the zero register go to (th
 from dataclasses import dataclass, field
 
 WORD = 8  # bytes
+ADDRESS_BITS = 38  # guest addresses are below 2**ADDRESS_BITS
 
 # name -> word index. Native code addresses these relative to the state pointer.
 ENGINE_WORDS = {
@@ -20,17 +21,29 @@ ENGINE_WORDS = {
             "limit",  # guest code returns at the next jump once instret has reached this; 0 stops it at once
             "memory",  # host address of guest address 0
             "slots",  # host address of the slot of guest address 0
-            "handlers",  # host address of the table of interpreter handlers
-            "chain_cold",  # native code for jumps into interpreted code: counts, then goes there
-            "regions_start",  # code at or above this address is compiled regions, below it the interpreter
+            "code",  # host address of the arena; slots hold offsets from it, and the decode stub lies at offset 0
+            "pages",  # host address of a byte for each guest page: not 0 when instructions may be decoded from it
+            "handlers",  # host address of the table of interpreter handlers: offsets from `code` by variant
+            "cold",  # host address of the native code for jumps from regions into interpreted code
             "host_stack",  # stack pointer of the native entry function, for recovery from a host fault
             "access_slot",  # slot of the instruction that accesses memory (interpreter)
             "access_instret",  # instret at that instruction
             "fault_address",  # host address that faulted
             "fault_code",  # host pc that faulted
+            "scratch",  # for instructions of the host that work on memory only
         )
     )
 }
+# A slot for every guest halfword: the slot of address pc lies SLOT_SCALE * pc bytes after `slots`.
+SLOT_SCALE = 8
+SLOT_SIZE = 16  # bytes: offset of the code that executes from here, then the operands of the decoded instruction
+SLOT_OPERANDS = 8  # offset of the latter
+INTERPRETER_SIZE = 1 << 20  # the arena's first bytes, for the interpreter; compiled regions come after
+# A line number of compiled code is that of an address: LINE_BIAS + (address - region's) / 2. Lines are positive, and a
+# region reaches back from its first address, by far less than this.
+LINE_BIAS = 1 << 24
+PAGE_BITS = 12  # of guest pages
+
 HEAT_ENTRIES = 4096  # counters of jump targets, hashed by slot; 16 bits each
 HEAT_OFFSET = 2048  # bytes from the state's start: behind all registers
 STATE_SIZE = HEAT_OFFSET + 2 * HEAT_ENTRIES

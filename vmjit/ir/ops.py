@@ -144,7 +144,7 @@ _TABLE = (
     ),
     Op("fence", (), None, "memory fence", attr="order", reads_memory=True, writes_memory=True),
     Op("pause", (), None, "hint: this hart spins", writes_memory=True),
-    Op("bound", ("i64",), None, "fault unless the address lies in guest memory", reads_memory=True, attr="offset"),
+    Op("in_guest", ("i64",), "i1", "the address lies in guest memory"),
     # guest registers
     Op("get", (), "given", "read a guest register", attr="register", reads_state=True),
     Op("set", ("any",), None, "write a guest register", attr="register", writes_state=True),

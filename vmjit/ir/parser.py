@@ -147,7 +147,7 @@ class _Scope:
         attr, operands = self.attribute(line, op, rest or "")
         value.args = tuple(self.value(line, operand) for operand in operands)
         value.pc = None if pc is None else int(pc, 0)
-        value.attr = attr if op.attr not in ("value", "offset") else self.integer(line, str(attr), value.type or "i64")
+        value.attr = self.integer(line, str(attr), value.type or "i64") if op.attr == "value" else attr
         printed = printed_type(value)
         if printed != type:
             raise line.error(f"{op.name}.{printed}, the type of the last operand" if printed else f"{op.name}, no type")

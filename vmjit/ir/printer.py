@@ -17,7 +17,6 @@ PLACE = {
     "file": "index",
     "order": "last",
     "rounding": "last",
-    "offset": "last",
 }
 
 Names = dict[Value, str]

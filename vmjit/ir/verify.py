@@ -85,7 +85,6 @@ _RULES: dict[str, tuple[str, Callable[..., bool]]] = {
 # By what the attribute holds (Op.attr): what is legal, for a message and as a test.
 _ATTRIBUTES: dict[str, tuple[str, Callable[[int | str | None, Value], bool]]] = {
     "value": ("a bit pattern of its type", lambda attr, value: value.type in WIDTH and _fits(attr, value.type)),
-    "offset": ("a number of 64 bits", lambda attr, value: _fits(attr, "i64")),
     "register": ("a word", lambda attr, value: _is_word(attr)),
     "file": ("a word", lambda attr, value: _is_word(attr)),
     "field": ("a word", lambda attr, value: _is_word(attr)),

@@ -15,6 +15,7 @@ guest = Guest(
     layout=LAYOUT,
     alignment=2,
     stack_pointer="x2",
+    thread_pointer="x4",
     syscall=SyscallAbi(number="x17", arguments=tuple(f"x{n}" for n in range(10, 16)), result="x10"),
     hwcap=sum(1 << (ord(letter) - ord("a")) for letter in "imafdc"),  # Linux: bit n for the extension of letter n
     registers=(*(f"x{n}" for n in range(32)), *(f"f{n}" for n in range(32)), "fflags", "frm"),

@@ -1,0 +1,80 @@
+"""What is particular to the host: x86-64 with Linux. All other generated text is the same on every host.
+
+The IEEE exceptions and the rounding mode of guest code live in MXCSR while it runs: Intel SDM volume 1, 10.2.3.
+Offsets in ucontext_t and siginfo_t are those of Linux's <asm/sigcontext.h> and <asm-generic/siginfo.h>.
+"""
+
+from functools import cache
+
+FAULT_ADDRESS_OFFSET = 16  # si_addr in siginfo_t
+CONTEXT_STACK_OFFSET = 40 + 8 * 15  # REG_RSP in ucontext_t
+CONTEXT_PC_OFFSET = 40 + 8 * 16  # REG_RIP
+
+MXCSR_DEFAULT = 0x1F80  # all exceptions masked, round to nearest
+MXCSR_FLAGS = 0x3F
+
+PAUSE = "call void @llvm.x86.sse2.pause()"
+
+
+def read_control(result: str, scratch: str) -> str:
+    """Text that puts MXCSR into the i32 `result`; `scratch` is a pointer to four bytes."""
+    return f"call void @llvm.x86.sse.stmxcsr(ptr {scratch})\n{result} = load i32, ptr {scratch}, align 4"
+
+
+def write_control(value: str, scratch: str) -> str:
+    """Text that sets MXCSR to the i32 `value`."""
+    return f"store i32 {value}, ptr {scratch}, align 4\ncall void @llvm.x86.sse.ldmxcsr(ptr {scratch})"
+
+
+def flags_from_control(result: str, control: str) -> str:
+    """Text that turns MXCSR's exception bits into RISC-V's fflags, an i64.
+
+    IE 0 -> NV 4, ZE 2 -> DZ 3, OE 3 -> OF 2, UE 4 -> UF 1, PE 5 -> NX 0; bit 1, denormal operand, has no counterpart.
+    """
+    lines, terms = [], []
+    for bit, flag in ((0, 4), (2, 3), (3, 2), (4, 1), (5, 0)):
+        name = f"{result}.f{flag}"
+        lines.append(f"{name}.a = lshr i32 {control}, {bit}")
+        lines.append(f"{name}.b = and i32 {name}.a, 1")
+        lines.append(f"{name} = shl i32 {name}.b, {flag}")
+        terms.append(name)
+    total = terms[0]
+    for index, term in enumerate(terms[1:]):
+        lines.append(f"{result}.o{index} = or i32 {total}, {term}")
+        total = f"{result}.o{index}"
+    lines.append(f"{result} = zext i32 {total} to i64")
+    return "\n".join(lines)
+
+
+def control_with_rounding(result: str, control: str, mode: str) -> str:
+    """Text that puts rounding mode `mode` (i64, frm 0 to 3) into the i32 `control`: bits 13 and 14 of MXCSR.
+
+    The modes in the order of frm are 0 nearest, 3 to zero, 1 down, 2 up there; the table below holds two bits for each.
+    """
+    table = 0b10_01_11_00
+    return f"""\
+{result}.s = shl i64 {mode}, 1
+{result}.t = lshr i64 {table}, {result}.s
+{result}.m = and i64 {result}.t, 3
+{result}.n = trunc i64 {result}.m to i32
+{result}.p = shl i32 {result}.n, 13
+{result}.c = and i32 {control}, {0xFFFFFFFF ^ (3 << 13)}
+{result} = or i32 {result}.c, {result}.p"""
+
+
+@cache
+def features() -> frozenset[str]:
+    """What the processor can do, as Linux names it."""
+    with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+        line = next((line for line in file if line.startswith("flags")), "")
+    return frozenset(line.partition(":")[2].split())
+
+
+def has_fused_multiply_add() -> bool:
+    """Without it LLVM would call the C library."""
+    return "fma" in features()
+
+
+def has_integral_rounding() -> bool:
+    """ROUNDSD; without it LLVM would call the C library."""
+    return "sse4_1" in features()

@@ -1,0 +1,569 @@
+"""Region -> the LLVM text of one native function.
+
+All native code that runs a guest has one signature and is chained by tail calls: the slot of the instruction it starts
+at, the state, guest memory, the slots, the code arena, and the count of retired instructions. Registers are words of
+the state; the count stays in its argument until code leaves. Guest memory is accessed by volatile operations, so no
+access is dropped, doubled or reordered: another thread or a fault may look at it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from vmjit.codegen import floats, host
+from vmjit.codegen.operations import LLVM_TYPE, LOWER
+from vmjit.ir.block import Block, Edge, Region, Terminator, Value
+from vmjit.ir.exits import ExitReason
+from vmjit.ir.layout import (
+    ADDRESS_BITS,
+    ENGINE_WORDS,
+    HEAT_ENTRIES,
+    HEAT_OFFSET,
+    INTERPRETER_SIZE,
+    LINE_BIAS,
+    SLOT_SCALE,
+    SLOT_SIZE,
+    WORD,
+    Layout,
+)
+from vmjit.ir.types import FLOATS, WIDTH
+
+PARAMETERS = "ptr %slot, ptr noalias %state, ptr %memory, ptr %slots, ptr %code, i64 %instret"
+CONVENTION = "preserve_nonecc"  # all registers of the host carry arguments, none is saved
+ORDER = {"relaxed": "monotonic", "seq_cst": "seq_cst", "acquire": "acquire", "release": "release", "acq_rel": "acq_rel"}
+# What a failed exchange may be ordered by: LLVM knows no release for a load.
+FAILURE_ORDER = {"release": "monotonic", "acq_rel": "acquire"}
+ATOMIC_PREFIX = "atomic_"
+PROFILE_COLD = ', !prof !{!"branch_weights", i32 1, i32 1000}'
+PROFILE_HOT = ', !prof !{!"branch_weights", i32 1000, i32 1}'
+SLOT_SHIFT = SLOT_SCALE.bit_length() - 1
+SLOT_INDEX_SHIFT = SLOT_SIZE.bit_length() - 1
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an operand field of an instruction lies in its slot: byte offset, width in bits, sign."""
+
+    offset: int
+    width: int
+    signed: bool
+
+
+@dataclass(frozen=True)
+class Handler:
+    """What makes a function the interpreter handler of one instruction: where its fields are, and its size in bytes."""
+
+    places: dict[str, Place]
+    size: int
+
+
+@dataclass
+class Lines:
+    """Debug locations of memory accesses: line LINE_BIAS + n stands for the guest address `base` + 2 * n."""
+
+    base: int
+    numbers: dict[int, int] = field(default_factory=dict)  # line -> metadata id
+
+    FIRST_ID = 10
+
+    def attachment(self, pc: int) -> str:
+        line = (pc - self.base) // 2 + LINE_BIAS
+        return f", !dbg !{self.numbers.setdefault(line, self.FIRST_ID + len(self.numbers))}"
+
+    def metadata(self, name: str) -> str:
+        """The module's metadata, with a subprogram !3 for the one function."""
+        rows = [
+            "!llvm.module.flags = !{!0}",
+            "!llvm.dbg.cu = !{!1}",
+            '!0 = !{i32 2, !"Debug Info Version", i32 3}',
+            "!1 = distinct !DICompileUnit(language: DW_LANG_C99, file: !2, emissionKind: LineTablesOnly)",
+            '!2 = !DIFile(filename: "guest", directory: "")',
+            f'!3 = distinct !DISubprogram(name: "{name}", file: !2, type: !4, unit: !1, spFlags: DISPFlagDefinition)',
+            "!4 = !DISubroutineType(types: !5)",
+            "!5 = !{}",
+        ]
+        rows += [f"!{number} = !DILocation(line: {line}, scope: !3)" for line, number in self.numbers.items()]
+        return "\n".join(rows) + "\n"
+
+
+def lower_region(region: Region, layout: Layout, name: str = "region") -> str:
+    """The LLVM module of a compiled region; memory accesses have line numbers, see Lines."""
+    lines = Lines(region.pc)
+    text = _Lowering(region, layout, name, None, lines).text()
+    return text + lines.metadata(name)
+
+
+def lower_handler(region: Region, layout: Layout, name: str, handler: Handler) -> str:
+    """The function of an interpreter handler."""
+    return _Lowering(region, layout, name, handler, None).text()
+
+
+def lower_operations(values: list[Value], names: dict[Value, str]) -> str:
+    """The text of pure operations alone; `names` has the operands that come from outside and gets all results."""
+    lowering = _Lowering(Region("operations"), Layout(()), "operations", None, None)
+    lowering.names = names
+    for value in values:
+        lowering.operation(value)
+    return "\n".join(lowering.lines) + "\n"
+
+
+class _Lowering:
+    """Writes one function."""
+
+    def __init__(self, region: Region, layout: Layout, name: str, handler: Handler | None, lines: Lines | None) -> None:
+        self.region = region
+        self.layout = layout
+        self.name = name
+        self.handler = handler
+        self.debug = lines
+        self.names: dict[Value, str] = {}
+        self.lines: list[str] = []
+        self.label = ""  # of the LLVM block that lines go to
+        self.serial = 0
+        self.strict = any(value.op.raises_flags for block in region.blocks for value in block.ops)
+
+    # The function as a whole.
+
+    def text(self) -> str:
+        region = self.region
+        strict = " strictfp" if self.strict else ""
+        debug = " !dbg !3" if self.debug is not None else ""
+        bodies = {block: self.block(block) for block in region.blocks}
+        self.lines = []
+        self.label = "enter"
+        self.prologue()
+        parts = [
+            f"define {CONVENTION} void @{self.name}({PARAMETERS}) nounwind{strict}{debug} {{\nenter:",
+            *self.lines,
+        ]
+        incoming = self.incoming(bodies)
+        for block in region.blocks:
+            parts.append(f"{_label(block)}:")
+            parts += self.phis(block, incoming[block])
+            parts += bodies[block][0]
+        parts.append("}\n")
+        return "\n".join(parts)
+
+    def prologue(self) -> None:
+        """Go to the block that executes from the slot."""
+        first, entries = self.region.blocks[0], self.region.entries
+        if all(block is first for block in entries.values()):
+            self.emit(f"br label %{_label(first)}")
+            return
+        self.emit("%enter.a = ptrtoint ptr %slot to i64")
+        self.emit("%enter.b = ptrtoint ptr %slots to i64")
+        self.emit("%enter.c = sub i64 %enter.a, %enter.b")
+        cases = " ".join(f"i64 {pc * SLOT_SCALE}, label %{_label(block)}" for pc, block in entries.items())
+        self.emit(f"switch i64 %enter.c, label %{_label(first)} [ {cases} ]")
+
+    def block(self, block: Block) -> tuple[list[str], str, dict[int, str]]:
+        """Lines of a block, the label it ends in, and for edges that need one the label of their own block."""
+        self.lines = []
+        self.label = _label(block)
+        self.instret = "%instret"
+        for value in block.ops:
+            self.operation(value)
+        own = self.terminator(block.end)
+        return self.lines, self.label, own
+
+    def incoming(
+        self, bodies: dict[Block, tuple[list[str], str, dict[int, str]]]
+    ) -> dict[Block, list[tuple[str, Edge]]]:
+        found: dict[Block, list[tuple[str, Edge]]] = {block: [] for block in self.region.blocks}
+        for block, (_, label, own) in bodies.items():
+            for index, edge in enumerate(block.end.edges):
+                found[edge.block].append((own.get(index, label), edge))
+        return found
+
+    def phis(self, block: Block, incoming: list[tuple[str, Edge]]) -> Iterator[str]:
+        for index, param in enumerate(block.params):
+            pairs = ", ".join(f"[ {self.use(edge.args[index])}, %{label} ]" for label, edge in incoming)
+            yield f"{self.use(param)} = phi {_type(param)} {pairs}"
+
+    # Names and lines.
+
+    def emit(self, text: str) -> None:
+        self.lines.append(text)
+
+    def open(self, label: str) -> None:
+        self.lines.append(f"{label}:")
+        self.label = label
+
+    def fresh(self) -> str:
+        self.serial += 1
+        return f"%t{self.serial}"
+
+    def use(self, value: Value) -> str:
+        """The text of a value as an operand."""
+        name = self.names.get(value)
+        if name is None:
+            name = self.names[value] = _constant(value) if value.is_const else f"%v{len(self.names)}"
+        return name
+
+    def word(self, name: str, volatile: bool = False) -> str:
+        """The value of a word of the engine."""
+        result = self.fresh()
+        self.emit(f"{result} = load {'volatile ' if volatile else ''}i64, ptr {self.state(name)}, align 8")
+        return result
+
+    def pointer_word(self, name: str) -> str:
+        result = self.fresh()
+        self.emit(f"{result} = load ptr, ptr {self.state(name)}, align 8")
+        return result
+
+    def state(self, name: str) -> str:
+        """A pointer to the word of a register or of the engine."""
+        result = self.fresh()
+        self.emit(f"{result} = getelementptr i8, ptr %state, i64 {self.layout.offsets[name]}")
+        return result
+
+    def put(self, name: str, value: str, volatile: bool = False) -> None:
+        """Store an i64 into a word."""
+        self.emit(f"store {'volatile ' if volatile else ''}i64 {value}, ptr {self.state(name)}, align 8")
+
+    # Operations.
+
+    def operation(self, value: Value) -> None:
+        if value.is_const:
+            return
+        name = value.op.name
+        template = LOWER.get(name)
+        if template is not None:
+            self.template(template, value)
+        elif name in floats.LOWER:
+            for line in floats.LOWER[name](value, self.use(value), [self.use(a) for a in value.args]):
+                self.emit(line)
+                if line.endswith(":"):
+                    self.label = line[:-1]
+        elif name.startswith(ATOMIC_PREFIX) and value.op.writes_memory:
+            self.read_modify_write(value)
+        else:
+            getattr(self, f"op_{name}")(value)
+
+    def template(self, template: str, value: Value) -> None:
+        result, args = value.type, value.args
+        known: dict[str, object] = {}
+        if result is not None:
+            width = WIDTH[result]
+            known = {"r": self.use(value), "t": LLVM_TYPE.get(result, result), "w": width, "w1": width - 1, "s": result}
+        if args:
+            operand = args[0].type or ""
+            known["t0"] = LLVM_TYPE.get(operand, operand)
+            known["s0"] = operand
+        self.emit(template.format(*map(self.use, args), **known))
+
+    def op_undefined(self, value: Value) -> None:
+        self.emit(f"{self.use(value)} = freeze {_type(value)} poison")
+
+    # State.
+
+    def op_get(self, value: Value) -> None:
+        register = str(value.attr)
+        if register == "instret":
+            self.names[value] = self.instret
+            return
+        pointer = self.state(register)
+        volatile = "volatile " if register in ENGINE_WORDS else ""
+        self.emit(f"{self.use(value)} = load {volatile}{_type(value)}, ptr {pointer}, align 8")
+
+    def op_set(self, value: Value) -> None:
+        if value.attr == "instret":
+            self.instret = self.use(value.args[0])
+            return
+        pointer = self.state(str(value.attr))
+        self.emit(f"store {_type(value.args[0])} {self.use(value.args[0])}, ptr {pointer}, align 8")
+
+    def register(self, value: Value) -> str:
+        pointer, index = self.fresh(), self.fresh()
+        self.emit(f"{index} = getelementptr i64, ptr %state, i64 {self.use(value.args[0])}")
+        self.emit(f"{pointer} = getelementptr i8, ptr {index}, i64 {self.layout.bases[str(value.attr)]}")
+        return pointer
+
+    def op_get_at(self, value: Value) -> None:
+        pointer = self.register(value)
+        self.emit(f"{self.use(value)} = load {_type(value)}, ptr {pointer}, align 8")
+
+    def op_set_at(self, value: Value) -> None:
+        pointer = self.register(value)
+        self.emit(f"store {_type(value.args[1])} {self.use(value.args[1])}, ptr {pointer}, align 8")
+
+    def op_field(self, value: Value) -> None:
+        assert self.handler is not None, "fields exist in handlers only"
+        place = self.handler.places[str(value.attr)]
+        pointer, raw = self.fresh(), self.fresh()
+        self.emit(f"{pointer} = getelementptr i8, ptr %slot, i64 {place.offset}")
+        self.emit(f"{raw} = load i{place.width}, ptr {pointer}, align 1")
+        self.emit(f"{self.use(value)} = {'sext' if place.signed else 'zext'} i{place.width} {raw} to i64")
+
+    def op_pc(self, value: Value) -> None:
+        self.emit(f"{self.use(value)} = lshr exact i64 {self.slot_offset('%slot')}, {SLOT_SHIFT}")
+
+    def slot_offset(self, slot: str) -> str:
+        a, b, c = self.fresh(), self.fresh(), self.fresh()
+        self.emit(f"{a} = ptrtoint ptr {slot} to i64")
+        self.emit(f"{b} = ptrtoint ptr %slots to i64")
+        self.emit(f"{c} = sub i64 {a}, {b}")
+        return c
+
+    # Guest memory.
+
+    def address(self, value: Value) -> tuple[str, str]:
+        """The host pointer of a memory operation, and what to attach to it; notes in the state who accesses."""
+        if self.handler is not None:
+            place = self.state("access_slot")
+            self.emit(f"store volatile ptr %slot, ptr {place}, align 8")
+            self.put("access_instret", self.instret, volatile=True)
+        pointer = self.fresh()
+        self.emit(f"{pointer} = getelementptr i8, ptr %memory, i64 {self.use(value.args[0])}")
+        attached = self.debug.attachment(value.pc) if self.debug is not None and value.pc is not None else ""
+        return pointer, attached
+
+    def op_load(self, value: Value) -> None:
+        pointer, attached = self.address(value)
+        self.emit(f"{self.use(value)} = load volatile {_type(value)}, ptr {pointer}, align 1{attached}")
+
+    def op_store(self, value: Value) -> None:
+        pointer, attached = self.address(value)
+        stored = value.args[1]
+        self.emit(f"store volatile {_type(stored)} {self.use(stored)}, ptr {pointer}, align 1{attached}")
+
+    def op_atomic_load(self, value: Value) -> None:
+        pointer, attached = self.address(value)
+        size = WIDTH[value.type or ""] // 8
+        order = ORDER[str(value.attr)]
+        self.emit(
+            f"{self.use(value)} = load atomic volatile {_type(value)}, ptr {pointer} {order}, align {size}{attached}"
+        )
+
+    def read_modify_write(self, value: Value) -> None:
+        pointer, attached = self.address(value)
+        kind = value.op.name.removeprefix(ATOMIC_PREFIX)
+        operand, size = value.args[1], WIDTH[value.type or ""] // 8
+        self.emit(
+            f"{self.use(value)} = atomicrmw volatile {kind} ptr {pointer}, {_type(operand)} {self.use(operand)} "
+            f"{ORDER[str(value.attr)]}, align {size}{attached}"
+        )
+
+    def op_compare_exchange(self, value: Value) -> None:
+        pointer, attached = self.address(value)
+        _, expected, new = value.args
+        order = ORDER[str(value.attr)]
+        failure = FAILURE_ORDER.get(order, order)
+        pair, type, size = self.fresh(), _type(expected), WIDTH[expected.type or ""] // 8
+        self.emit(
+            f"{pair} = cmpxchg volatile ptr {pointer}, {type} {self.use(expected)}, {type} {self.use(new)} "
+            f"{order} {failure}, align {size}{attached}"
+        )
+        self.emit(f"{self.use(value)} = extractvalue {{ {type}, i1 }} {pair}, 1")
+
+    def op_fence(self, value: Value) -> None:
+        if value.attr != "relaxed":
+            self.emit(f"fence {ORDER[str(value.attr)]}")
+
+    def op_pause(self, value: Value) -> None:
+        self.emit(host.PAUSE)
+
+    # The floating-point environment of the host.
+
+    def op_host_flags(self, value: Value) -> None:
+        control = self.fresh()
+        self.emit(host.read_control(control, self.state("scratch")))
+        self.emit(host.flags_from_control(self.use(value), control))
+
+    def op_clear_host_flags(self, value: Value) -> None:
+        control, cleared, scratch = self.fresh(), self.fresh(), self.state("scratch")
+        self.emit(host.read_control(control, scratch))
+        self.emit(f"{cleared} = and i32 {control}, {0xFFFFFFFF ^ host.MXCSR_FLAGS}")
+        self.emit(host.write_control(cleared, scratch))
+
+    def op_set_rounding(self, value: Value) -> None:
+        control, changed, scratch = self.fresh(), self.fresh(), self.state("scratch")
+        self.emit(host.read_control(control, scratch))
+        self.emit(host.control_with_rounding(changed, control, self.use(value.args[0])))
+        self.emit(host.write_control(changed, scratch))
+
+    # Terminators.
+
+    def terminator(self, end: Terminator) -> dict[int, str]:
+        """Write it; the labels of edges that got a block of their own, by index."""
+        if end.kind == "chain":
+            self.chain(end)
+            return {}
+        if end.kind == "exit":
+            self.exit(str(end.attr), self.use(end.args[0]), self.use(end.args[1]))
+            return {}
+        return self.branch(end)
+
+    def branch(self, end: Terminator) -> dict[int, str]:
+        own: dict[int, str] = {}
+        labels = []
+        seen: set[Block] = set()
+        for index, edge in enumerate(end.edges):
+            label = _label(edge.block)
+            if edge.block in seen and edge.block.params:
+                label = own[index] = f"{self.label}.e{index}"
+            seen.add(edge.block)
+            labels.append(label)
+        if end.kind == "jump":
+            self.emit(f"br label %{labels[0]}")
+        elif end.kind == "branch":
+            weights = _weights(end)
+            self.emit(f"br i1 {self.use(end.args[0])}, label %{labels[0]}, label %{labels[1]}{weights}")
+        else:
+            type = _type(end.args[0])
+            cases = " ".join(f"{type} {case}, label %{label}" for case, label in zip(end.cases, labels, strict=False))
+            self.emit(f"switch {type} {self.use(end.args[0])}, label %{labels[-1]} [ {cases} ]")
+        last = self.label
+        for index, label in own.items():
+            self.emit(f"{label}:\nbr label %{_label(end.edges[index].block)}")
+        self.label = last
+        return own
+
+    def exit(self, reason: str, pc: str, argument: str) -> None:
+        """Return to the host."""
+        self.put("pc", pc)
+        self.put("reason", str(int(ExitReason[reason.upper()])))
+        self.put("arg", argument)
+        self.put("instret", self.instret)
+        self.emit("ret void")
+
+    def chain(self, end: Terminator) -> None:
+        """Go on at a guest address through its slot."""
+        target, kind = end.args[0], end.attr
+        if self.handler is not None and kind == "fall":
+            slot = self.fresh()
+            self.emit(f"{slot} = getelementptr i8, ptr %slot, i64 {self.handler.size * SLOT_SCALE}")
+            self.tail(slot, self.offset(slot), "%code")
+            return
+        pc = self.use(target)
+        if not target.is_const:
+            self.require_address(pc)
+        if kind != "fall":
+            self.require_time(pc)
+        slot = self.fresh()
+        if target.is_const:
+            assert isinstance(target.attr, int)
+            self.emit(f"{slot} = getelementptr i8, ptr %slots, i64 {target.attr * SLOT_SCALE}")
+        else:
+            shifted = self.fresh()
+            self.emit(f"{shifted} = shl i64 {pc}, {SLOT_SHIFT}")
+            self.emit(f"{slot} = getelementptr i8, ptr %slots, i64 {shifted}")
+        offset = self.offset(slot)
+        if self.handler is not None:
+            self.count(pc, slot, offset)
+            self.tail(slot, offset, "%code")
+        else:
+            self.leave_region(slot, offset)
+
+    def offset(self, slot: str) -> str:
+        """The code of a slot, as an offset in the arena."""
+        result = self.fresh()
+        self.emit(f"{result} = load volatile i64, ptr {slot}, align 8")
+        return result
+
+    def tail(self, slot: str, offset: str, code: str) -> None:
+        target = self.fresh()
+        self.emit(f"{target} = getelementptr i8, ptr {code}, i64 {offset}")
+        self.go(target, slot)
+
+    def go(self, target: str, slot: str) -> None:
+        self.emit(
+            f"musttail call {CONVENTION} void {target}(ptr {slot}, ptr %state, ptr %memory, ptr %slots, "
+            f"ptr %code, i64 {self.instret})\nret void"
+        )
+
+    def require_address(self, pc: str) -> None:
+        """Exit unless code can lie there: in guest memory and even, which one comparison of the rotated address tells."""
+        rotated, fits = self.fresh(), self.fresh()
+        bad, good = self.labels("fetch", "reach")
+        self.emit(f"{rotated} = call i64 @llvm.fshr.i64(i64 {pc}, i64 {pc}, i64 1)")
+        self.emit(f"{fits} = icmp ult i64 {rotated}, {1 << (ADDRESS_BITS - 1)}")
+        self.emit(f"br i1 {fits}, label %{good}, label %{bad}{PROFILE_HOT}")
+        self.open(bad)
+        self.exit("fetch", pc, "0")
+        self.open(good)
+
+    def require_time(self, pc: str) -> None:
+        """Exit when the instruction limit is reached."""
+        limit, early = self.word("limit", volatile=True), self.fresh()
+        stop, going = self.labels("stop", "going")
+        self.emit(f"{early} = icmp ult i64 {self.instret}, {limit}")
+        self.emit(f"br i1 {early}, label %{going}, label %{stop}{PROFILE_HOT}")
+        self.open(stop)
+        self.exit("limit", pc, "0")
+        self.open(going)
+
+    def count(self, pc: str, slot: str, offset: str) -> None:
+        """Count a jump to interpreted code; exit when its counter has run over. See heat()."""
+        cold = self.fresh()
+        counting, hot, leaving = self.labels("count", "hot", "leave")
+        self.emit(f"{cold} = icmp ult i64 {offset}, {INTERPRETER_SIZE}")
+        self.emit(f"br i1 {cold}, label %{counting}, label %{leaving}")
+        self.open(counting)
+        full = self.heat(slot)
+        self.emit(f"br i1 {full}, label %{hot}, label %{leaving}{PROFILE_COLD}")
+        self.open(hot)
+        self.exit("hot", pc, "0")
+        self.open(leaving)
+
+    def heat(self, slot: str) -> str:
+        """Advance the counter of a slot; whether it has run over."""
+        address, hashed, index, pointer, old, new, full = (self.fresh() for _ in range(7))
+        self.emit(
+            f"""\
+{address} = ptrtoint ptr {slot} to i64
+{hashed} = lshr i64 {address}, {SLOT_INDEX_SHIFT}
+{index} = and i64 {hashed}, {HEAT_ENTRIES - 1}
+{index}.p = getelementptr i16, ptr %state, i64 {index}
+{pointer} = getelementptr i8, ptr {index}.p, i64 {HEAT_OFFSET}
+{old} = load i16, ptr {pointer}, align 2
+{new} = add i16 {old}, 1
+store i16 {new}, ptr {pointer}, align 2
+{full} = icmp eq i16 {new}, 0"""
+        )
+        return full
+
+    def leave_region(self, slot: str, offset: str) -> None:
+        """Go on in another region, or by the stub that counts jumps to interpreted code."""
+        cold = self.fresh()
+        counting, leaving = self.labels("cold", "leave")
+        self.emit(f"{cold} = icmp ult i64 {offset}, {INTERPRETER_SIZE}")
+        self.emit(f"br i1 {cold}, label %{counting}, label %{leaving}{PROFILE_COLD}")
+        self.open(counting)
+        self.go(self.pointer_word("cold"), slot)
+        self.open(leaving)
+        self.tail(slot, offset, "%code")
+
+    def labels(self, *names: str) -> list[str]:
+        self.serial += 1
+        return [f"{name}{self.serial}" for name in names]
+
+
+def _label(block: Block) -> str:
+    """Labels and values share one name space in LLVM."""
+    return f"b.{block.name}"
+
+
+def _type(value: Value) -> str:
+    assert value.type is not None, f"{value.op.name} has no result"
+    return LLVM_TYPE.get(value.type, value.type)
+
+
+def _constant(value: Value) -> str:
+    """A constant as LLVM writes it; floats as the bits of a double."""
+    assert isinstance(value.attr, int)
+    if value.type == "i1":
+        return "true" if value.attr else "false"
+    if value.type in FLOATS:
+        return floats.constant(value.type, value.attr)
+    return str(value.attr)
+
+
+def _weights(end: Terminator) -> str:
+    """Branch weights when one side only leaves the region by an exit."""
+    leaves = [edge.block.end.kind == "exit" for edge in end.edges]
+    if leaves == [True, False]:
+        return PROFILE_COLD
+    return PROFILE_HOT if leaves == [False, True] else ""
+
+
+__all__ = ["CONVENTION", "PARAMETERS", "WORD", "Handler", "Place", "lower_handler", "lower_operations", "lower_region"]

@@ -1,0 +1,18 @@
+"""What has no native form: an instruction with such an operation is executed by the reference evaluator."""
+
+from vmjit.codegen import floats
+from vmjit.ir.block import Value
+
+# LLVM orders calls that raise floating-point exceptions among themselves, but not with what reads and writes the host's
+# control register: these operations may stand in the handler of an instruction, never within a compiled region.
+INTERPRETED_ONLY = frozenset(("host_flags", "clear_host_flags", "set_rounding"))
+
+_REASONS = {"clock": "only the host can tell the time"}
+
+
+def why_not_native(value: Value) -> str | None:
+    """Why there is no native code for an operation; None if there is."""
+    operation = value.op.name
+    if operation in _REASONS:
+        return _REASONS[operation]
+    return floats.why_not_native(value) if operation in floats.LOWER else None

@@ -1,0 +1,217 @@
+"""The native code around guest code, as LLVM text: entering it, leaving it by a fault, counting jumps.
+
+`enter(state)` is what the host calls. `launch` notes the stack pointer, so that `fault`, the host's signal handler, can
+make the thread go on in `recover`, which returns from `launch` as if guest code had. Needs nothing from outside but the
+words of the state; `previous` and `signal` are filled in by whoever installs the signal handler.
+"""
+
+from vmjit.codegen import host
+from vmjit.codegen.lower import CONVENTION, PARAMETERS
+from vmjit.ir.exits import ExitReason
+from vmjit.ir.layout import (
+    ADDRESS_BITS,
+    HEAT_ENTRIES,
+    HEAT_OFFSET,
+    SLOT_OPERANDS,
+    SLOT_SCALE,
+    SLOT_SIZE,
+    Layout,
+)
+
+GUARD = 1 << 32  # bytes on both sides of guest memory that belong to it and fault
+SLOT_SHIFT = SLOT_SCALE.bit_length() - 1
+ARGUMENTS = "ptr %state, ptr %memory, ptr %slots, ptr %code, i64 %instret"
+
+
+def word(layout: Layout, result: str, name: str, type: str = "i64") -> str:
+    """Text that loads a word of the state."""
+    return f"""\
+{result}.p = getelementptr i8, ptr %state, i64 {layout.offsets[name]}
+{result} = load {type}, ptr {result}.p, align 8"""
+
+
+def put(layout: Layout, name: str, type: str, value: str, tag: str) -> str:
+    """Text that stores a word of the state; `tag` makes the pointer's name unique."""
+    return f"""\
+%{tag}.{name}.p = getelementptr i8, ptr %state, i64 {layout.offsets[name]}
+store volatile {type} {value}, ptr %{tag}.{name}.p, align 8"""
+
+
+def leave(layout: Layout, reason: ExitReason, pc: str, argument: str, tag: str) -> str:
+    """Text that returns to the host."""
+    return "\n".join(
+        (
+            put(layout, "pc", "i64", pc, tag),
+            put(layout, "reason", "i64", str(int(reason)), tag),
+            put(layout, "arg", "i64", argument, tag),
+            put(layout, "instret", "i64", "%instret", tag),
+            "ret void",
+        )
+    )
+
+
+def tail(slot: str, tag: str) -> str:
+    """Text that goes on at a slot."""
+    return f"""\
+%{tag}.o = load volatile i64, ptr {slot}, align 8
+%{tag}.t = getelementptr i8, ptr %code, i64 %{tag}.o
+musttail call {CONVENTION} void %{tag}.t(ptr {slot}, {ARGUMENTS})
+ret void"""
+
+
+def pc_of_slot(result: str) -> str:
+    """Text that computes the guest address of %slot."""
+    return f"""\
+{result}.a = ptrtoint ptr %slot to i64
+{result}.b = ptrtoint ptr %slots to i64
+{result}.c = sub i64 {result}.a, {result}.b
+{result} = lshr exact i64 {result}.c, {SLOT_SHIFT}"""
+
+
+def runtime(layout: Layout) -> str:
+    """All functions but the decode stub and the handlers."""
+    return "\n".join(
+        (_enter(layout), _launch(layout), _fault(layout), _cold(layout), _illegal(layout), _emulate(layout))
+    )
+
+
+def _enter(layout: Layout) -> str:
+    floating = layout.flags is not None and layout.rounding is not None
+    begin, end = "", ""
+    if floating:
+        assert layout.flags is not None and layout.rounding is not None
+        begin = f"""\
+%scratch = getelementptr i8, ptr %state, i64 {layout.offsets["scratch"]}
+{host.read_control("%host", "%scratch")}
+{word(layout, "%frm", layout.rounding)}
+%known = icmp ult i64 %frm, 4
+%mode = select i1 %known, i64 %frm, i64 0
+{host.control_with_rounding("%guest", str(host.MXCSR_DEFAULT), "%mode")}
+{host.write_control("%guest", "%scratch")}"""
+        end = f"""\
+{host.read_control("%left", "%scratch")}
+{host.flags_from_control("%raised", "%left")}
+{word(layout, "%before", layout.flags)}
+%after = or i64 %before, %raised
+store i64 %after, ptr %before.p, align 8
+{host.write_control("%host", "%scratch")}"""
+    return f"""
+@current = internal global ptr null
+define void @enter(ptr %state) nounwind {{
+{begin}
+{word(layout, "%memory", "memory", "ptr")}
+{word(layout, "%slots", "slots", "ptr")}
+{word(layout, "%code", "code", "ptr")}
+{word(layout, "%instret", "instret")}
+{word(layout, "%pc", "pc")}
+%offset = shl i64 %pc, {SLOT_SHIFT}
+%slot = getelementptr i8, ptr %slots, i64 %offset
+store volatile ptr %state, ptr @current
+call {CONVENTION} void @launch(ptr %slot, {ARGUMENTS})
+store volatile ptr null, ptr @current
+{end}
+ret void
+}}"""
+
+
+def _launch(layout: Layout) -> str:
+    return f"""
+define {CONVENTION} void @launch({PARAMETERS}) nounwind noinline {{
+%sp = call ptr @llvm.addressofreturnaddress.p0()
+{put(layout, "host_stack", "ptr", "%sp", "l")}
+{tail("%slot", "go")}
+}}
+define dso_local {CONVENTION} void @recover() nounwind noinline {{
+ret void
+}}"""
+
+
+def _fault(layout: Layout) -> str:
+    """The signal handler for SIGSEGV and SIGBUS: a fault in guest memory returns to the host of the guest.
+
+    Any other goes where it would have gone without us: to the handler before, or to the default action, which meets the
+    instruction again when this returns.
+    """
+    span = (1 << ADDRESS_BITS) + 2 * GUARD
+    return f"""
+@previous = dso_local global [128 x ptr] zeroinitializer
+@signal = dso_local global ptr null
+define void @fault(i32 %number, ptr %info, ptr %context) nounwind {{
+%state = load volatile ptr, ptr @current
+%idle = icmp eq ptr %state, null
+br i1 %idle, label %foreign, label %ours
+ours:
+%address.p = getelementptr i8, ptr %info, i64 {host.FAULT_ADDRESS_OFFSET}
+%address = load i64, ptr %address.p
+{word(layout, "%memory", "memory")}
+%distance = sub i64 %address, %memory
+%above = add i64 %distance, {GUARD}
+%within = icmp ult i64 %above, {span}
+br i1 %within, label %guest, label %foreign
+guest:
+%pc.p = getelementptr i8, ptr %context, i64 {host.CONTEXT_PC_OFFSET}
+%pc = load i64, ptr %pc.p
+{put(layout, "fault_address", "i64", "%address", "f")}
+{put(layout, "fault_code", "i64", "%pc", "f")}
+{put(layout, "reason", "i64", str(int(ExitReason.HOST_FAULT)), "f")}
+%number.w = zext i32 %number to i64
+{put(layout, "arg", "i64", "%number.w", "f")}
+{word(layout, "%stack", "host_stack")}
+%sp.p = getelementptr i8, ptr %context, i64 {host.CONTEXT_STACK_OFFSET}
+store i64 %stack, ptr %sp.p
+store ptr @recover, ptr %pc.p
+ret void
+foreign:
+%index = sext i32 %number to i64
+%previous.p = getelementptr ptr, ptr @previous, i64 %index
+%previous = load ptr, ptr %previous.p
+%action = ptrtoint ptr %previous to i64
+%real = icmp ugt i64 %action, 1
+br i1 %real, label %chain, label %default
+chain:
+call void %previous(i32 %number, ptr %info, ptr %context)
+ret void
+default:
+%signal = load ptr, ptr @signal
+%old = call ptr %signal(i32 %number, ptr null)
+ret void
+}}"""
+
+
+def _cold(layout: Layout) -> str:
+    """A jump from a region to interpreted code: counted like one between interpreted instructions."""
+    return f"""
+define {CONVENTION} void @cold({PARAMETERS}) nounwind {{
+{pc_of_slot("%pc")}
+%hash = lshr i64 %pc.a, {SLOT_SIZE.bit_length() - 1}
+%index = and i64 %hash, {HEAT_ENTRIES - 1}
+%heat.p = getelementptr i16, ptr %state, i64 %index
+%heat = getelementptr i8, ptr %heat.p, i64 {HEAT_OFFSET}
+%old = load i16, ptr %heat, align 2
+%new = add i16 %old, 1
+store i16 %new, ptr %heat, align 2
+%full = icmp eq i16 %new, 0
+br i1 %full, label %hot, label %go
+hot:
+{leave(layout, ExitReason.HOT, "%pc", "0", "h")}
+go:
+{tail("%slot", "g")}
+}}"""
+
+
+def _illegal(layout: Layout) -> str:
+    return f"""
+define {CONVENTION} void @illegal({PARAMETERS}) nounwind {{
+{pc_of_slot("%pc")}
+%word.p = getelementptr i8, ptr %slot, i64 {SLOT_OPERANDS}
+%word = load i64, ptr %word.p, align 8
+{leave(layout, ExitReason.ILLEGAL, "%pc", "%word", "i")}
+}}"""
+
+
+def _emulate(layout: Layout) -> str:
+    return f"""
+define {CONVENTION} void @emulate({PARAMETERS}) nounwind {{
+{pc_of_slot("%pc")}
+{leave(layout, ExitReason.EMULATE, "%pc", "0", "e")}
+}}"""

@@ -1,0 +1,325 @@
+"""One hart: runs guest code in the tier it was asked for and acts on the exits that are the engine's business.
+
+The world (Linux) sees a hart stop for what only it can answer: a system call, a fault, an illegal instruction, a limit.
+Everything else, hot code, code that changed, instructions for the reference evaluator, is dealt with here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cached_property
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from vmjit.engine.native import FOREVER, Native
+from vmjit.engine.regions import Regions
+from vmjit.ir.exits import ExitReason
+from vmjit.ir.layout import INTERPRETER_SIZE, PAGE_BITS, SLOT_SCALE
+from vmjit.jit.blob import Blob
+from vmjit.memory.address_space import EXECUTE, PAGE_SIZE, WRITE
+
+if TYPE_CHECKING:
+    from vmjit.debug import Settings
+    from vmjit.engine.cache import Cache
+    from vmjit.engine.reference import Reference
+    from vmjit.engine.service import Service
+    from vmjit.guest import Guest
+    from vmjit.memory.address_space import AddressSpace
+
+HOST_ROUNDINGS = 4  # frm below this is a mode that the host has
+NEIGHBOURHOOD = 2  # pages of code on both sides of a hot address that a region may be made from
+HOT_AUTO = 1000  # jumps; see docs/design.md, "When code is hot"
+HOT_JIT = 1  # every jump target at once
+AGAIN = 60000  # jumps until a target that was asked for is looked at again
+REGION_SIZE = 500  # instructions, about 50 ms of compile time in the background
+
+
+class Tier(Enum):
+    """What executes the guest."""
+
+    AUTO = "auto"  # the interpreter first, compiled regions where it is hot
+    REFERENCE = "reference"
+    INTERPRETER = "interpreter"
+    JIT = "jit"  # as auto, but everything is hot
+
+
+@dataclass
+class Counters:
+    """What --stats prints."""
+
+    exits: Counter[str] = field(default_factory=Counter)
+    regions: int = 0
+    compiled_instructions: int = 0
+    cache_hits: int = 0
+    refused: int = 0
+    code_bytes: int = 0
+    seconds: Counter[str] = field(default_factory=Counter)  # by stage of compilation
+    failures: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Why the hart stopped; `pc` is where it would go on, `argument` as ExitReason says."""
+
+    reason: ExitReason
+    pc: int
+    argument: int
+    signal: int = 0  # the host's signal behind a fault
+
+
+class Hart:
+    """`words` is the state, indexed by layout.word(name)."""
+
+    def __init__(
+        self,
+        guest: Guest,
+        memory: AddressSpace,
+        service: Service,
+        cache: Cache,
+        settings: Settings,
+        *,
+        tier: Tier = Tier.AUTO,
+        sync: bool = False,
+    ) -> None:
+        self.guest = guest
+        self.memory = memory
+        self.service = service
+        self.settings = settings
+        self.tier = tier
+        self.sync = sync
+        self.counters = Counters()
+        self.native = Native(guest.layout, memory, self._interpreter(cache))
+        self.words = self.native.words
+        self.regions = Regions(self.native)
+        self.written_code: dict[int, bytes] = {}  # page that is writable and executable -> content when first decoded
+        self.asked: set[int] = set()
+        layout = guest.layout
+        self._pc, self._instret, self._limit = map(layout.word, ("pc", "instret", "limit"))
+        self._reason, self._arg = map(layout.word, ("reason", "arg"))
+        self._rounding = layout.word(layout.rounding) if layout.rounding else None
+        self.native.set_heat({Tier.AUTO: HOT_AUTO, Tier.JIT: HOT_JIT}.get(tier, AGAIN))
+        memory.code_changed = self.code_changed
+        self._handlers: dict[ExitReason, Callable[[int, int], Stop | None]] = {
+            ExitReason.HOT: self._hot,
+            ExitReason.UNDECODED: self._undecoded,
+            ExitReason.EMULATE: self._emulate,
+            ExitReason.FLUSH_CODE: self._flush_code,
+            ExitReason.ROUNDING: self._rounding_changed,
+            ExitReason.HOST_FAULT: self._host_fault,
+        }
+
+    def _interpreter(self, cache: Cache) -> Blob:
+        from vmjit.engine.worker import INTERPRETER_KEY
+
+        found = cache.get(INTERPRETER_KEY)
+        if found is None:
+            found = Blob.from_bytes(self.service.wait(("interpreter",)))
+        return found
+
+    @cached_property
+    def reference(self) -> Reference:
+        from vmjit.engine.reference import Reference
+
+        return Reference(self.guest, self.memory, self.words)
+
+    # Running.
+
+    def run(self) -> Stop:
+        """Run guest code from the state's pc until something happens that the world must answer."""
+        if self.tier is Tier.REFERENCE:
+            return self._run_reference()
+        words, enter, exits = self.words, self.native.enter, self.counters.exits
+        while True:
+            enter()
+            reason = ExitReason(words[self._reason])
+            exits[reason.name] += 1
+            handle = self._handlers.get(reason)
+            if handle is None:
+                return Stop(reason, words[self._pc], words[self._arg])
+            stop = handle(words[self._pc], words[self._arg])
+            if stop is not None:
+                words[self._pc] = stop.pc
+                return stop
+
+    def stop(self) -> None:
+        """Make run() return soon, from any thread."""
+        self.words[self._limit] = 0
+
+    def set_limit(self, instructions: int | None) -> None:
+        """run() stops at the first jump after that many instructions from the start."""
+        self.words[self._limit] = FOREVER if instructions is None else instructions
+
+    @property
+    def instructions(self) -> int:
+        """Retired so far; what regions count is exact at their exits."""
+        return self.words[self._instret]
+
+    def _run_reference(self) -> Stop:
+        while True:
+            reason, pc, argument = self.reference.run()
+            self.counters.exits[reason.name] += 1
+            if reason is ExitReason.FLUSH_CODE:
+                self.reference.forget()
+            elif reason is not ExitReason.ROUNDING:
+                return self._fetch_fault(reason, pc, argument)
+
+    @staticmethod
+    def _fetch_fault(reason: ExitReason, pc: int, argument: int) -> Stop:
+        """Code that may not be executed is a fault at its own address."""
+        if reason in (ExitReason.UNDECODED, ExitReason.FETCH):
+            return Stop(ExitReason.FAULT, pc, argument if reason is ExitReason.UNDECODED else pc)
+        return Stop(reason, pc, argument)
+
+    # Exits that are dealt with here: None to go on.
+
+    def _undecoded(self, pc: int, address: int) -> Stop | None:
+        permissions = self.memory.permissions(address)
+        if permissions is None or not permissions & EXECUTE:
+            return Stop(ExitReason.FAULT, pc, address)
+        page = address >> PAGE_BITS
+        if permissions & WRITE:
+            self.written_code[page] = self.memory.read(page << PAGE_BITS, PAGE_SIZE, EXECUTE)
+        self.native.allow_decoding(page)
+        return None
+
+    def _emulate(self, pc: int, _: int) -> Stop | None:
+        reason, target, argument = self.reference.step(pc)
+        if reason is None:
+            self.words[self._pc] = target
+            return None
+        handle = self._handlers.get(reason)
+        if handle is None or reason is ExitReason.UNDECODED:
+            return self._fetch_fault(reason, target, argument)
+        self.words[self._pc] = target
+        return handle(target, argument)
+
+    def _flush_code(self, pc: int, _: int) -> Stop | None:
+        """Instruction fence: only pages that the guest can write may have changed unseen."""
+        for page, content in tuple(self.written_code.items()):
+            if self.memory.read(page << PAGE_BITS, PAGE_SIZE, EXECUTE) != content:
+                self.code_changed(page << PAGE_BITS, PAGE_SIZE)
+        return None
+
+    def _rounding_changed(self, pc: int, _: int) -> Stop | None:
+        """While a mode is in force that the host lacks, the reference evaluator executes everything."""
+        assert self._rounding is not None
+        while self.words[self._rounding] >= HOST_ROUNDINGS:
+            reason, target, argument = self.reference.run()
+            if reason is ExitReason.FLUSH_CODE:
+                self.code_changed_everywhere()
+            elif reason is not ExitReason.ROUNDING:
+                return self._fetch_fault(reason, target, argument)
+        return None
+
+    def _host_fault(self, _: int, number: int) -> Stop | None:
+        layout, words = self.guest.layout, self.words
+        address = words[layout.word("fault_address")] - self.memory.base
+        code = words[layout.word("fault_code")] - self.native.arena.base
+        pc = None
+        if code >= INTERPRETER_SIZE:
+            placed = self.regions.find(code)
+            pc = None if placed is None else placed.pc_at(code)
+        else:
+            words[self._instret] = words[layout.word("access_instret")]
+        if pc is None:
+            pc = (words[layout.word("access_slot")] - self.native.slots.base) // SLOT_SCALE
+        return Stop(ExitReason.FAULT, pc, address % (1 << 64), number)
+
+    def _hot(self, pc: int, _: int) -> Stop | None:
+        self.native.cool(pc, AGAIN)
+        if self.tier is Tier.INTERPRETER or pc in self.asked or self.native.code_of(pc) >= INTERPRETER_SIZE:
+            if self.tier is Tier.JIT:
+                self.native.cool(pc, HOT_JIT)  # other targets share the counter
+            return None
+        if self.regions.is_full:
+            self.regions.clear()
+            self.asked.clear()
+        self.asked.add(pc)
+        epoch = self.regions.epoch
+        request = self._request(pc)
+        if self.sync:
+            from vmjit.errors import CompileError
+
+            try:
+                self._take(pc, epoch, True, self.service.wait(request))
+            except CompileError as error:
+                self._take(pc, epoch, False, str(error))
+        else:
+            self.service.submit(
+                pc,
+                lambda: self._request(pc) if self.regions.epoch == epoch else None,
+                lambda worked, result: self._take(pc, epoch, worked, result),
+            )
+        if self.tier is Tier.JIT:
+            self.native.cool(pc, HOT_JIT)
+        return None
+
+    # Compilation.
+
+    def _request(self, pc: int) -> tuple[Any, ...]:
+        """A request for the worker: the code around a hot address, and what of it was ever executed."""
+        start = end = pc >> PAGE_BITS
+        while pc >> PAGE_BITS < start + NEIGHBOURHOOD and start > 0 and self.native.may_decode(start - 1):
+            start -= 1
+        while end <= (pc >> PAGE_BITS) + NEIGHBOURHOOD and self.native.may_decode(end):
+            end += 1
+        address, size = start << PAGE_BITS, (end - start) << PAGE_BITS
+        code = self.memory.read(address, size, EXECUTE)
+        executed = None if self.tier is Tier.JIT else self.native.executed(address, size)
+        return "region", pc, address, code, executed, REGION_SIZE
+
+    def _take(self, pc: int, epoch: int, worked: bool, result: Any) -> None:
+        """Take in what the worker made. Runs in the service's thread unless compiling is synchronous."""
+        counters = self.counters
+        if not worked:
+            counters.failures.append(f"{pc:#x}: {result}")
+            return
+        if result is None:
+            counters.refused += 1
+            return
+        data, entries, ranges, instructions, seconds, cached = result
+        began = perf_counter()
+        blob = Blob.from_bytes(data)
+        with self.regions.lock:
+            if self.regions.epoch != epoch:
+                self.asked.discard(pc)
+                return
+            placed = self.regions.place(pc, blob, entries, ranges)
+        if placed is None:
+            return
+        counters.regions += 1
+        counters.cache_hits += cached
+        counters.compiled_instructions += instructions
+        counters.code_bytes += len(blob.code)
+        counters.seconds.update(seconds)
+        counters.seconds["load"] += perf_counter() - began
+
+    # Code that changes.
+
+    def code_changed(self, start: int, size: int) -> None:
+        """Forget what was made from these whole pages."""
+        start, size = _whole_pages(start, size)
+        self.regions.invalidate(start, size)
+        self.asked.clear()
+        if "reference" in self.__dict__:
+            self.reference.forget()
+        for page in [p for p in self.written_code if start <= p << PAGE_BITS < start + size]:
+            del self.written_code[page]
+
+    def code_changed_everywhere(self) -> None:
+        """After an instruction fence, all pages that the guest can write."""
+        self._flush_code(0, 0)
+        self.reference.forget()
+
+    def close(self) -> None:
+        """Give back the memory; the guest must not be running."""
+        self.native.close()
+
+
+def _whole_pages(start: int, size: int) -> tuple[int, int]:
+    first = start >> PAGE_BITS << PAGE_BITS
+    end = -(-(start + size) >> PAGE_BITS) << PAGE_BITS
+    return first, end - first

@@ -1,0 +1,321 @@
+"""Tier 0 as LLVM text: the decode stub and one handler for each instruction, made from the same description.
+
+The stub lies at offset 0 of the arena, so an empty slot leads to it. It finds the instruction in the decode table, packs
+its operands into the slot, stores the handler's offset there and goes on in the handler. Handlers are found through a
+table of offsets, one for each variant of the decode table after the first, which is for what is no instruction.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vmjit.codegen.lower import CONVENTION, PARAMETERS, Handler, Place, lower_handler, lower_operations
+from vmjit.codegen.native import why_not_native
+from vmjit.codegen.runtime import leave, pc_of_slot, put, runtime, tail, word
+from vmjit.errors import DescriptionError
+from vmjit.ir.block import PARAM, Region, Value
+from vmjit.ir.emit import Emitter
+from vmjit.ir.exits import ExitReason
+from vmjit.ir.layout import PAGE_BITS, SLOT_OPERANDS, SLOT_SIZE, Layout
+from vmjit.isa.bits import Bits
+from vmjit.isa.cpu import Cpu
+from vmjit.isa.decoder import DecodeTable, Variant
+from vmjit.isa.encoding import Field
+from vmjit.isa.instruction import Instruction
+from vmjit.isa.operand import Operand
+from vmjit.passes import access
+
+Structural = tuple[tuple[str, int], ...]
+SMALL = 8  # bits of an operand that is a byte of the slot
+LARGE = 32  # bits of the one operand that may be larger
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """LLVM text and, for each entry of the handler table, the function that serves it."""
+
+    text: str
+    handlers: tuple[str, ...]
+
+
+def build(table: DecodeTable, layout: Layout) -> Interpreter:
+    """Tier 0 of a guest."""
+    names: dict[tuple[Instruction, Structural, int], str] = {}
+    texts: list[str] = []
+    formats: dict[str, int] = {}
+    handlers, format_of = ["illegal"], [0]
+    for variant in table.variants:
+        if variant.instruction.reserved:
+            handlers.append("illegal")
+            format_of.append(0)
+            continue
+        word_value = Value(PARAM, "i64")
+        base, fields, values, packed = _operands(variant, word_value, layout)
+        structural = tuple((n, v) for n, v in fields.items() if base.operands[n].structural is not None)
+        key = (base, structural, variant.instruction.encoding.size)
+        if key not in names:
+            name = f"h{len(names)}"
+            text = _handler(name, base, dict(structural), variant.instruction.encoding.size, layout)
+            names[key] = name if text else "emulate"
+            texts.append(text)
+        handlers.append(names[key])
+        body = _packer(values, word_value, packed)
+        format_of.append(formats.setdefault(body, len(formats)))
+    packers = "".join(
+        f"define internal i64 @pack{number}(i64 %word) nounwind {{\n{body}}}\n" for body, number in formats.items()
+    )
+    stub = _stub(table, layout, format_of, len(formats))
+    return Interpreter("\n".join((stub, packers, runtime(layout), *texts)), tuple(handlers))
+
+
+# Operands.
+
+
+def places_of(instruction: Instruction) -> dict[str, Place]:
+    """Where the slot holds the operands of an instruction: bytes from the start, a larger one in the last four."""
+    places: dict[str, Place] = {}
+    at, end = SLOT_OPERANDS, SLOT_SIZE
+    for name in instruction.parameters:
+        if instruction.operands[name].structural is not None:
+            continue
+        encoded = instruction.encoding.fields[name]
+        if encoded.width > LARGE:
+            raise DescriptionError(f"{instruction.name}: {name} has {encoded.width} bits, a slot holds {LARGE}")
+        if encoded.signed or encoded.width >= SMALL:
+            end -= LARGE // 8
+            places[name] = Place(end, LARGE, encoded.signed)
+        else:
+            places[name] = Place(at, SMALL, False)
+            at += 1
+    if at > end:
+        raise DescriptionError(f"{instruction.name}: its operands do not fit into {SLOT_SIZE - SLOT_OPERANDS} bytes")
+    return places
+
+
+def _operands(
+    variant: Variant, word_value: Value, layout: Layout
+) -> tuple[Instruction, Mapping[str, Bits | int], list[Value], Value]:
+    """The instruction that a variant stands for, its fields, and the operations that pack them from the word."""
+    emitter = Emitter(Region("operands"), Region("operands").new_block())
+    raw = Bits(emitter, word_value)
+    made = variant.instruction
+    fields: dict[str, Bits | int] = {
+        name: variant.structural[name] if name in variant.structural else _extract(raw, encoded)
+        for name, encoded in made.encoding.fields.items()
+    }
+    base, mapped = made.expand(fields)
+    packed = raw.like(0)
+    for name, place in places_of(base).items():
+        value = mapped[name]
+        bits = raw.like(value) if isinstance(value, int) else value
+        bits = _redirected(bits, base.operands[name]) & ((1 << place.width) - 1)
+        packed = packed | (bits << (8 * (place.offset - SLOT_OPERANDS)))
+    return base, mapped, emitter.block.ops, packed.value
+
+
+def _extract(raw: Bits, encoded: Field) -> Bits:
+    """A field of the word, sign-extended if it is signed."""
+    value = raw.like(0)
+    for part in encoded.slices:
+        value = value | ((raw.lshr(part.position) & ((1 << part.width) - 1)) << part.low)
+    if encoded.signed:
+        shift = raw.width - encoded.width
+        value = (value << shift).ashr(shift)
+    return value
+
+
+def _redirected(number: Bits, operand: Operand) -> Bits:
+    """The number of a register to write: the sink instead of the zero register."""
+    if not operand.written or operand.file is None or operand.file.sink is None:
+        return number
+    assert operand.file.zero is not None
+    emitter = number.emitter
+    is_zero = number == operand.file.zero
+    sink = number.like(operand.file.sink)
+    return Bits(emitter, emitter.emit("select", "i64", is_zero.value, sink.value, number.value))
+
+
+def _packer(values: list[Value], word_value: Value, packed: Value) -> str:
+    names = {word_value: "%word"}
+    text = lower_operations(values, names)
+    result = str(packed.attr) if packed.is_const else names[packed]
+    return f"{text}ret i64 {result}\n"
+
+
+# Handlers.
+
+
+def _handler(name: str, instruction: Instruction, structural: Mapping[str, int], size: int, layout: Layout) -> str:
+    """The text of a handler, or nothing when only the reference evaluator can execute the instruction."""
+    region = trace_handler(instruction, structural, size, layout)
+    if any(why_not_native(value) for block in region.blocks for value in block.ops):
+        return ""
+    return lower_handler(access.run(region), layout, name, Handler(places_of(instruction), size))
+
+
+def trace_handler(instruction: Instruction, structural: Mapping[str, int], size: int, layout: Layout) -> Region:
+    """The region of an instruction whose fields are read from the slot."""
+    region = Region(instruction.name)
+    emitter = Emitter(region, region.new_block())
+    cpu = Cpu(emitter, layout)
+    cpu.pc = cpu.wrap(emitter.emit("pc", "i64"))
+    cpu.size = size
+    fields = {
+        name: structural[name] if name in structural else cpu.wrap(emitter.emit("field", "i64", attr=name))
+        for name in instruction.parameters
+    }
+    assert instruction.semantics is not None
+    instruction.semantics(cpu, **fields)
+    if not cpu.ended:
+        cpu.end_with(cpu.next_pc, "fall")
+    for block in region.blocks:
+        if block.end.leaves and block.end.args[0] is not cpu.pc.value:  # else it traps and is not done
+            emitter.block = block
+            emitter.emit("set", None, (cpu.read("instret") + 1).value, attr="instret")
+    return region
+
+
+# The decode stub.
+
+
+def _stub(table: DecodeTable, layout: Layout, format_of: list[int], formats: int) -> str:
+    """`decode`, the first function of the module, and its tables."""
+    parcel_bits = 8 * table.parcel
+    sizes = "\n".join(_size_case(index, rule, table, layout) for index, rule in enumerate(table.lengths))
+    cases = " ".join(f"i8 {n}, label %format{n}" for n in range(1, formats))
+    packing = "\n".join(
+        f"format{n}:\n%packed{n} = call i64 @pack{n}(i64 %word)\nbr label %packed" for n in range(formats)
+    )
+    packed = ", ".join(f"[ %packed{n}, %format{n} ]" for n in range(formats))
+    words = ", ".join(f"[ %word{i}, %fetch{i} ]" for i in range(len(table.lengths)))
+    roots = ", ".join(f"[ {table.roots[size]}, %fetch{i} ]" for i, (_, _, size) in enumerate(table.lengths))
+    return f"""\
+define {CONVENTION} void @decode({PARAMETERS}) nounwind {{
+{pc_of_slot("%pc")}
+{put(layout, "access_slot", "ptr", "%slot", "d")}
+{put(layout, "access_instret", "i64", "%instret", "d")}
+{word(layout, "%pages", "pages", "ptr")}
+{_require_page("first", "%pc", "read", layout)}
+read:
+%at = getelementptr i8, ptr %memory, i64 %pc
+%start = load i{parcel_bits}, ptr %at, align 1
+%parcel = zext i{parcel_bits} %start to i64
+br label %size0
+{sizes}
+size{len(table.lengths)}:
+br label %none
+find:
+%word = phi i64 {words}
+%root = phi i32 {roots}
+%inside = icmp sge i32 %root, 0
+br i1 %inside, label %node, label %leaf
+node:
+%n = phi i32 [ %root, %find ], [ %child, %node ]
+%n.w = zext i32 %n to i64
+%shift.p = getelementptr i32, ptr @nodes, i64 %n.w
+%shift = load i32, ptr %shift.p, align 4
+%width.p = getelementptr i8, ptr %shift.p, i64 4
+%width = load i32, ptr %width.p, align 4
+%shift.w = zext i32 %shift to i64
+%width.w = zext i32 %width to i64
+%bits = lshr i64 %word, %shift.w
+%span = shl i64 1, %width.w
+%mask = sub i64 %span, 1
+%which = and i64 %bits, %mask
+%child.p = getelementptr i32, ptr %width.p, i64 %which
+%child.q = getelementptr i8, ptr %child.p, i64 4
+%child = load i32, ptr %child.q, align 4
+%more = icmp sge i32 %child, 0
+br i1 %more, label %node, label %leaf
+leaf:
+%ended = phi i32 [ %root, %find ], [ %child, %node ]
+%row.first = xor i32 %ended, -1
+br label %row
+row:
+%row.n = phi i32 [ %row.first, %leaf ], [ %row.next, %row.other ]
+%row.w = zext i32 %row.n to i64
+%row.mask.p = getelementptr i32, ptr @masks, i64 %row.w
+%row.mask.i = load i32, ptr %row.mask.p, align 4
+%row.mask = zext i32 %row.mask.i to i64
+%row.match.p = getelementptr i32, ptr @matches, i64 %row.w
+%row.match.i = load i32, ptr %row.match.p, align 4
+%row.match = zext i32 %row.match.i to i64
+%row.bits = and i64 %word, %row.mask
+%row.same = icmp eq i64 %row.bits, %row.match
+%row.next = add i32 %row.n, 1
+br i1 %row.same, label %found, label %row.other
+row.other:
+br label %row
+found:
+%variant.p = getelementptr i16, ptr @variants, i64 %row.w
+%variant = load i16, ptr %variant.p, align 2
+%number = zext i16 %variant to i64
+%legal = icmp ne i16 %variant, 0
+br i1 %legal, label %pack, label %none.found
+none.found:
+br label %none
+none:
+%bad = phi i64 [ %word, %none.found ], [ %parcel, %size{len(table.lengths)} ]
+br label %store
+pack:
+%format.p = getelementptr i8, ptr @formats, i64 %number
+%format = load i8, ptr %format.p, align 1
+switch i8 %format, label %format0 [ {cases} ]
+{packing}
+packed:
+%fields = phi i64 {packed}
+br label %store
+store:
+%operands = phi i64 [ %fields, %packed ], [ %bad, %none ]
+%handler = phi i64 [ %number, %packed ], [ 0, %none ]
+{word(layout, "%handlers", "handlers", "ptr")}
+%handler.p = getelementptr i64, ptr %handlers, i64 %handler
+%offset = load i64, ptr %handler.p, align 8
+%operands.p = getelementptr i8, ptr %slot, i64 {SLOT_OPERANDS}
+store i64 %operands, ptr %operands.p, align 8
+store volatile i64 %offset, ptr %slot, align 8
+{tail("%slot", "go")}
+}}
+{_array("nodes", "i32", table.nodes)}
+{_array("masks", "i32", [row.mask for row in table.rows])}
+{_array("matches", "i32", [row.match for row in table.rows])}
+{_array("variants", "i16", [row.variant + 1 for row in table.rows])}
+{_array("formats", "i8", format_of)}"""
+
+
+def _require_page(tag: str, address: str, then: str, layout: Layout) -> str:
+    """Go on at label `then` if instructions may be decoded from the page of an address, else return to the host."""
+    return f"""\
+%{tag}.n = lshr i64 {address}, {PAGE_BITS}
+%{tag}.p = getelementptr i8, ptr %pages, i64 %{tag}.n
+%{tag}.b = load volatile i8, ptr %{tag}.p, align 1
+%{tag}.ok = icmp ne i8 %{tag}.b, 0
+br i1 %{tag}.ok, label %{then}, label %{tag}.undecoded
+{tag}.undecoded:
+{leave(layout, ExitReason.UNDECODED, "%pc", address, tag)}"""
+
+
+def _size_case(index: int, rule: tuple[int, int, int], table: DecodeTable, layout: Layout) -> str:
+    mask, match, size = rule
+    load = f"""\
+%raw{index} = load i{8 * size}, ptr %at, align 1
+%word{index} = zext i{8 * size} %raw{index} to i64
+br label %find"""
+    reach = f"br label %fetch{index}"
+    if size > table.parcel:
+        reach = f"""\
+%end{index} = add i64 %pc, {size - 1}
+{_require_page(f"last{index}", f"%end{index}", f"fetch{index}", layout)}"""
+    return f"""\
+size{index}:
+%low{index} = and i64 %parcel, {mask}
+%is{index} = icmp eq i64 %low{index}, {match}
+br i1 %is{index}, label %reach{index}, label %size{index + 1}
+reach{index}:
+{reach}
+fetch{index}:
+{load}"""
+
+
+def _array(name: str, type: str, values: list[int]) -> str:
+    items = ", ".join(f"{type} {value}" for value in values or [0])
+    return f"@{name} = internal constant [{max(1, len(values))} x {type}] [ {items} ]"

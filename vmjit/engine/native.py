@@ -1,0 +1,147 @@
+"""The host memory that native guest code works on, and the way into it.
+
+State, slots, decodable pages and the code arena of one hart; the interpreter lies at the arena's start. Slots hold
+offsets in the arena, and 0 leads to the decode stub, so forgetting what was decoded or compiled is clearing slots.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+from array import array
+
+from vmjit.ir.layout import (
+    ADDRESS_BITS,
+    HEAT_ENTRIES,
+    HEAT_OFFSET,
+    INTERPRETER_SIZE,
+    PAGE_BITS,
+    SLOT_SCALE,
+    STATE_SIZE,
+    WORD,
+    Layout,
+)
+from vmjit.jit.arena import Arena
+from vmjit.jit.blob import Blob
+from vmjit.memory.address_space import AddressSpace
+from vmjit.memory.reservation import Reservation
+
+PAGE_SIZE = 1 << PAGE_BITS
+ADDRESSES = 1 << ADDRESS_BITS
+ARENA_SIZE = 256 << 20  # bytes; only what is used takes memory
+FOREVER = (1 << 64) - 1  # an instruction limit that is never reached
+HEAT_FULL = 1 << 16
+
+_FAULT_SIGNALS = (signal.SIGSEGV, signal.SIGBUS)
+_SA_SIGINFO, _SA_ONSTACK = 4, 0x08000000
+
+
+class _Action(ctypes.Structure):
+    """struct sigaction of libc on 64-bit Linux."""
+
+    _fields_ = (
+        ("handler", ctypes.c_void_p),
+        ("mask", ctypes.c_uint64 * 16),
+        ("flags", ctypes.c_int),
+        ("restorer", ctypes.c_void_p),
+    )
+
+
+class Native:
+    """`words` is the state; `enter()` runs guest code until it has a reason to return."""
+
+    def __init__(self, layout: Layout, memory: AddressSpace, interpreter: Blob) -> None:
+        self.layout = layout
+        self.arena = Arena(ARENA_SIZE)
+        self.slots = Reservation(ADDRESSES * SLOT_SCALE + PAGE_SIZE)  # one more: code may fall off the end
+        self.pages = Reservation((ADDRESSES >> PAGE_BITS) + PAGE_SIZE)
+        self.state = Reservation(STATE_SIZE)
+        self.words = self.state.words(0, HEAT_OFFSET // WORD)
+        self.interpreter = interpreter
+        if len(interpreter.code) > INTERPRETER_SIZE:
+            raise ValueError(f"the interpreter has {len(interpreter.code)} bytes, more than {INTERPRETER_SIZE}")
+        self.arena.allocate(INTERPRETER_SIZE)
+        self.arena.place(0, interpreter.code)
+        for name, value in (
+            ("limit", FOREVER),
+            ("memory", memory.base),
+            ("slots", self.slots.base),
+            ("code", self.arena.base),
+            ("pages", self.pages.base),
+            ("handlers", self.symbol("handlers")),
+            ("cold", self.symbol("cold")),
+        ):
+            self.words[layout.word(name)] = value
+        enter = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.symbol("enter"))
+        state = self.state.base
+        self.enter = lambda: enter(state)
+        self._catch_faults()
+
+    def symbol(self, name: str) -> int:
+        """The host address of a function or table of the interpreter."""
+        return self.arena.base + self.interpreter.symbols[name]
+
+    def set_heat(self, threshold: int) -> None:
+        """Every jump target counts as hot after `threshold` jumps to it."""
+        start = HEAT_FULL - min(threshold, HEAT_FULL)
+        values = array("H", [start % HEAT_FULL]) * HEAT_ENTRIES
+        ctypes.memmove(self.state.base + HEAT_OFFSET, values.tobytes(), 2 * HEAT_ENTRIES)
+
+    def cool(self, pc: int, threshold: int) -> None:
+        """Restart the counter of one jump target."""
+        index = ((self.slots.base + pc * SLOT_SCALE) >> 4) % HEAT_ENTRIES
+        counter = ctypes.c_uint16.from_address(self.state.base + HEAT_OFFSET + 2 * index)
+        counter.value = (HEAT_FULL - threshold) % HEAT_FULL
+
+    def code_of(self, pc: int) -> int:
+        """The arena offset in the slot of an address."""
+        return ctypes.c_uint64.from_address(self.slots.base + pc * SLOT_SCALE).value
+
+    def set_code(self, pc: int, offset: int) -> None:
+        """Let an address execute from an arena offset; 0: decode it again."""
+        ctypes.c_uint64.from_address(self.slots.base + pc * SLOT_SCALE).value = offset
+
+    def executed(self, start: int, size: int) -> bytes:
+        """The slots' code words of a range of addresses, 8 bytes each: not zero where something was decoded."""
+        words = self.slots.words(start * SLOT_SCALE, size * SLOT_SCALE // WORD)
+        return words[::2].tobytes()
+
+    def allow_decoding(self, page: int) -> None:
+        ctypes.c_uint8.from_address(self.pages.base + page).value = 1
+
+    def may_decode(self, page: int) -> bool:
+        return bool(ctypes.c_uint8.from_address(self.pages.base + page).value)
+
+    def forget(self, start: int, size: int) -> None:
+        """Nothing in this range of whole pages is decoded any more, nor may be until it is allowed again."""
+        # An instruction of four bytes may have begun two bytes before the range.
+        before = 2 if start else 0
+        self.slots.clear((start - before) * SLOT_SCALE, (size + before) * SLOT_SCALE)
+        self.pages.clear(start >> PAGE_BITS, size >> PAGE_BITS)
+
+    def _catch_faults(self) -> None:
+        """Route the host's memory faults through the interpreter's handler, which passes on those not of the guest."""
+        libc = ctypes.CDLL(None, use_errno=True)
+        base = self.arena.base
+        set_signal = ctypes.cast(libc.signal, ctypes.c_void_p).value or 0
+        ctypes.c_uint64.from_address(self.symbol("signal")).value = set_signal
+        for number in _FAULT_SIGNALS:
+            action, old = _Action(self.symbol("fault"), flags=_SA_SIGINFO | _SA_ONSTACK), _Action()
+            if libc.sigaction(int(number), ctypes.byref(action), ctypes.byref(old)):
+                raise OSError(ctypes.get_errno(), f"cannot handle signal {number}")
+            # One hart after another in a process: the handler of the one before leads to memory that is gone.
+            previous = old.handler or 0
+            if not base <= previous < base + INTERPRETER_SIZE:
+                ctypes.c_uint64.from_address(self.symbol("previous") + 8 * number).value = previous
+
+    def close(self) -> None:
+        """Give back everything; the guest must not be running."""
+        libc = ctypes.CDLL(None, use_errno=True)
+        for number in _FAULT_SIGNALS:
+            previous = ctypes.c_uint64.from_address(self.symbol("previous") + 8 * number).value
+            action = _Action(previous, flags=_SA_SIGINFO if previous > 1 else 0)
+            libc.sigaction(int(number), ctypes.byref(action), None)
+        self.words.release()
+        for area in (self.slots, self.pages, self.state):
+            area.close()
+        self.arena.close()

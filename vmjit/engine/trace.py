@@ -1,0 +1,183 @@
+"""Tracing instructions into regions: the semantics run, and what they compute becomes IR.
+
+Inside a block a register that was read or written is known, so addresses and constants fold while tracing. Where an
+instruction goes on is decided here: at a block of the region, or outside it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+from vmjit.codegen.native import INTERPRETED_ONLY, why_not_native
+from vmjit.ir.block import Block, Edge, Region, Terminator, Value
+from vmjit.ir.emit import Emitter
+from vmjit.ir.layout import ENGINE_WORDS, Layout
+from vmjit.isa.bits import Bits
+from vmjit.isa.cpu import Cpu
+from vmjit.isa.instruction import Instruction
+
+_VOLATILE = frozenset(ENGINE_WORDS) - {"instret"}
+FOLLOWED = ("fall", "jump")  # chains to a known address that stay in a region; calls and returns leave it
+
+
+class ForwardingEmitter(Emitter):
+    """Knows the registers of the block it appends to."""
+
+    def __init__(self, region: Region, block: Block) -> None:
+        super().__init__(region, block)
+        self.known: dict[str, Value] = {}
+
+    def begin(self, block: Block) -> None:
+        self.block = block
+        self.known = {}
+
+    def emit(self, name: str, type: str | None, *args: Value, attr: int | str | None = None) -> Value:
+        if name == "get" and attr not in _VOLATILE:
+            register = str(attr)
+            known = self.known.get(register)
+            if known is None:
+                known = self.known[register] = super().emit(name, type, *args, attr=attr)
+            return known
+        if name == "set":
+            self.known[str(attr)] = args[0]
+        return super().emit(name, type, *args, attr=attr)
+
+
+class RegionCpu(Cpu):
+    """Traces one instruction after another at known addresses; `blocks` are those of the region, by address."""
+
+    def __init__(self, emitter: ForwardingEmitter, layout: Layout, blocks: Mapping[int, Block]) -> None:
+        super().__init__(emitter, layout)
+        self.forwarding = emitter
+        self.blocks = blocks
+        self.at = 0
+        self.count: Value | None = None  # of retired instructions where the block begins
+
+    def begin(self, block: Block) -> None:
+        """Trace into a block of which nothing is known."""
+        self.forwarding.begin(block)
+        self.count = None
+
+    def step(self, instruction: Instruction, fields: Mapping[str, int], pc: int, size: int) -> None:
+        """Trace one instruction."""
+        assert instruction.semantics is not None
+        self.at = self.emitter.pc = pc  # type: ignore[assignment]
+        self.pc = self.const(pc)
+        self.size = size
+        self.ended = False
+        instruction.semantics(self, **fields)
+
+    def retire(self, count: int) -> None:
+        """Note that `count` instructions of this block are done."""
+        if count:
+            if self.count is None:
+                self.count = self.read("instret").value
+            self.write("instret", self.wrap(self.count) + count)
+
+    def goto(self, target: Bits, kind: str) -> Block:
+        address = target.constant
+        if address is None or kind not in FOLLOWED or address not in self.blocks:
+            return super().goto(target, kind)
+        block = self.blocks[address]
+        return block if address > self.at else self.checked(target, block)
+
+    def checked(self, target: Bits, block: Block) -> Block:
+        """A way back inside the region: every loop has one, and leaves there when the instruction limit is reached."""
+        emitter, region = self.emitter, self.emitter.region
+        here = emitter.block
+        test, stop = region.new_block(), region.new_block()
+        emitter.block = test
+        in_time = self.read("instret").ult(self.read("limit"))
+        emitter.branch(in_time.value, block, stop)
+        emitter.block = stop
+        emitter.exit("limit", target.value, self.const(0).value)
+        emitter.block = here
+        return test
+
+    def end_with(self, target: Bits, kind: str) -> None:
+        address = target.constant
+        if address is not None and kind in FOLLOWED and address in self.blocks:
+            self.emitter.terminate(Terminator("jump", edges=(Edge(self.goto(target, kind)),)))
+        else:
+            self.emitter.chain(target.value, kind)
+        self.ended = True
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What region formation must know of an instruction, learned by tracing it once.
+
+    ends       control does not simply go on with the next instruction
+    may_leave  it accesses memory or has an exit, so the registers must be right when it starts
+    alone      only the interpreter executes it
+    """
+
+    ends: bool
+    may_leave: bool
+    alone: bool
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Where control goes after an instruction that ends a block.
+
+    targets  known addresses that a region may follow
+    returns  the next instruction is likely to be entered from outside: after a call or a system call
+    """
+
+    targets: tuple[int, ...]
+    returns: bool
+
+
+def trace_alone(
+    layout: Layout, instruction: Instruction, fields: Mapping[str, int], pc: int, size: int
+) -> tuple[Region, RegionCpu]:
+    """One instruction in a region of its own."""
+    region = Region(instruction.name, pc)
+    cpu = RegionCpu(ForwardingEmitter(region, region.new_block()), layout, {})
+    cpu.step(instruction, fields, pc, size)
+    return region, cpu
+
+
+class Tracer:
+    """Traits and flow of the instructions of one guest."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.traits = cache(self._traits)
+
+    def traits_of(self, instruction: Instruction, fields: Mapping[str, int], size: int) -> Traits:
+        structural = tuple((n, v) for n, v in fields.items() if instruction.operands[n].structural is not None)
+        return self.traits(instruction, structural, size)
+
+    def _traits(self, instruction: Instruction, structural: tuple[tuple[str, int], ...], size: int) -> Traits:
+        # Any fields will do, but for the structural ones: the others do not steer the semantics.
+        fields = dict.fromkeys(instruction.parameters, 1) | dict(structural)
+        region, cpu = trace_alone(self.layout, instruction, fields, 0, size)
+        values = [value for block in region.blocks for value in block.ops]
+        leaves = [block for block in region.blocks if block.terminator is not None and block.end.kind == "exit"]
+        return Traits(
+            ends=cpu.ended,
+            may_leave=cpu.ended
+            or bool(leaves)
+            or any(value.op.reads_memory or value.op.writes_memory for value in values),
+            alone=any(value.op.name in INTERPRETED_ONLY or why_not_native(value) for value in values),
+        )
+
+    def flow_of(self, instruction: Instruction, fields: Mapping[str, int], pc: int, size: int) -> Flow:
+        """Where an instruction that ends a block leads."""
+        region, _ = trace_alone(self.layout, instruction, fields, pc, size)
+        targets, returns = [], False
+        following = pc + size
+        for block in region.blocks:
+            end = block.end
+            address = end.args[0].attr if end.leaves and end.args[0].is_const else None
+            if end.kind == "chain" and end.attr in FOLLOWED and address is not None:
+                targets.append(int(address))
+            elif end.kind == "exit" and address == following:
+                returns = True
+            returns = returns or any(
+                value.op.name == "set" and value.args[0].is_const and value.args[0].attr == following
+                for value in block.ops
+            )
+        return Flow(tuple(targets), returns)

@@ -1,0 +1,44 @@
+"""Plan -> Region: each block of the plan is traced in turn, and each entry gets a block that leads to its first.
+
+A separate entry block keeps what is read from the state out of loops: passes/promote.py puts it there.
+"""
+
+from vmjit.engine.formation import Plan
+from vmjit.engine.trace import ForwardingEmitter, RegionCpu, Tracer
+from vmjit.ir.block import Block, Edge, Region, Terminator
+from vmjit.ir.layout import Layout
+
+
+def translate(plan: Plan, layout: Layout, tracer: Tracer) -> Region:
+    """The IR of a region, registers still read and written one by one."""
+    region = Region(f"x{plan.pc:x}", plan.pc)
+    blocks: dict[int, Block] = {}
+    for entry in plan.entries:
+        region.entries[entry] = region.new_block(f"enter_{entry:x}")
+    for leader in sorted(plan.leaders):
+        blocks[leader] = region.new_block(f"x{leader:x}")
+    for entry in plan.entries:
+        region.entries[entry].terminator = Terminator("jump", edges=(Edge(blocks[entry]),))
+    cpu = RegionCpu(ForwardingEmitter(region, region.blocks[0]), layout, blocks)
+    for leader, block in blocks.items():
+        cpu.begin(block)
+        _block(plan, cpu, tracer, leader)
+    return region
+
+
+def _block(plan: Plan, cpu: RegionCpu, tracer: Tracer, pc: int) -> None:
+    retired = 0
+    while True:
+        step = plan.steps[pc]
+        traits = tracer.traits_of(step.instruction, step.fields, step.size)
+        if traits.may_leave:
+            cpu.retire(retired + traits.ends)
+        cpu.step(step.instruction, step.fields, pc, step.size)
+        if cpu.ended:
+            return
+        retired += 1
+        pc += step.size
+        if pc in plan.leaders or pc not in plan.steps:
+            cpu.retire(retired)
+            cpu.end_with(cpu.const(pc), "fall")
+            return

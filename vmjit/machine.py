@@ -1,0 +1,181 @@
+"""A machine: guest, memory and world put together from an ELF file, and the loop that runs them.
+
+`Machine(path).run()` is the library's front door; the command line is a thin layer above it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TextIO
+
+from vmjit.debug import Settings
+from vmjit.engine.cache import Cache
+from vmjit.engine.hart import Hart, Stop, Tier
+from vmjit.engine.service import Service
+from vmjit.guest import get
+from vmjit.ir.exits import ExitReason
+from vmjit.linux import Exited, Killed, Process
+from vmjit.loader import elf
+from vmjit.memory.address_space import AddressSpace
+
+__all__ = ["Machine", "Result"]
+
+SIGILL, SIGTRAP, SIGBUS, SIGSEGV = 4, 5, 7, 11
+SIGNALS = {
+    ExitReason.ILLEGAL: SIGILL,
+    ExitReason.BREAKPOINT: SIGTRAP,
+    ExitReason.MISALIGNED: SIGBUS,
+    ExitReason.FAULT: SIGSEGV,
+    ExitReason.FETCH: SIGSEGV,
+}
+NAMES = {SIGILL: "illegal instruction", SIGTRAP: "breakpoint", SIGBUS: "bus error", SIGSEGV: "segmentation fault"}
+
+
+@dataclass(frozen=True)
+class Result:
+    """How the guest ended: its exit status, or the signal that killed it, or neither when it was stopped."""
+
+    status: int | None
+    signal: int | None
+    message: str | None  # one line about a fault or a stop
+
+    @property
+    def code(self) -> int | None:
+        """What a shell would report; None when the guest was stopped."""
+        return self.status if self.signal is None else 128 + self.signal
+
+
+class Machine:
+    """One user-mode process.
+
+    tier, sync        see Tier; sync waits for each compilation
+    argv              arguments after the program's name; argv0 replaces the name
+    env               the guest's environment, the host's by default
+    sysroot           where absolute paths are looked for first
+    max_instructions  the run stops at the first jump after that many
+    """
+
+    def __init__(
+        self,
+        path: str,
+        argv: Sequence[str] = (),
+        *,
+        argv0: str | None = None,
+        env: Mapping[str, str] | None = None,
+        sysroot: str | None = None,
+        tier: Tier = Tier.AUTO,
+        sync: bool = False,
+        max_instructions: int | None = None,
+        settings: Settings | None = None,
+        strace: TextIO | None = None,
+        emulator_argv: Sequence[str] = (),
+    ) -> None:
+        self.settings = settings if settings is not None else Settings.from_environment()
+        self.guest = get("riscv64")
+        executable = elf.read_executable(path, machine=self.guest.elf_machine)
+        self.symbols = elf.symbols(path)
+        self.memory = AddressSpace()
+        image = elf.load(executable, self.memory)
+        self.symbols.bias = image.bias
+        self.process = Process(
+            self.memory,
+            executable=path,
+            argv=[argv0 if argv0 is not None else path, *argv],
+            env=os.environ if env is None else env,
+            sysroot=sysroot,
+            strace=strace,
+            emulator_argv=emulator_argv,
+            argv0_option="--argv0" if emulator_argv else None,
+        )
+        self.service = Service(self.guest.name, self.settings.cache_dir, self.settings.for_child(), self._hide)
+        self.cache = Cache(self.settings.cache_dir, self.guest.name)
+        self.hart = Hart(self.guest, self.memory, self.service, self.cache, self.settings, tier=tier, sync=sync)
+        self.hart.set_limit(max_instructions)
+        self.seconds = 0.0
+        self._wire(image)
+
+    def _hide(self, pid: int, fds: set[int]) -> None:
+        self.process.hidden_children.add(pid)
+        self.process.reserved_fds.update(fds)
+
+    def _wire(self, image: elf.Image) -> None:
+        """Set the registers a program starts with, and what system calls ask of the hart."""
+        guest, process, words = self.guest, self.process, self.hart.words
+        words[guest.layout.word("pc")] = image.entry
+        stack_pointer = guest.layout.word(guest.stack_pointer)
+        words[stack_pointer] = process.start(image, hwcap=guest.hwcap)
+        process.flush_code = self.hart.code_changed
+
+        def set_register(word: int) -> Callable[[int], None]:
+            def put(value: int) -> None:
+                words[word] = value
+
+            return put
+
+        process.set_stack_pointer = set_register(stack_pointer)
+        process.set_thread_pointer = set_register(guest.layout.word(guest.thread_pointer))
+        process.before_fork = self.service.lock_for_fork
+        process.after_fork_in_parent = self.service.unlock_after_fork
+        process.after_fork_in_child = self.service.abandon
+
+    def run(self) -> Result:
+        """Run until the guest ends or is stopped."""
+        began = perf_counter()
+        try:
+            return self._run()
+        except Exited as ended:
+            return Result(ended.status, None, None)
+        except Killed as killed:
+            return Result(None, killed.signal, None)
+        finally:
+            self.seconds += perf_counter() - began
+
+    def _run(self) -> Result:
+        abi, layout, words = self.guest.syscall, self.guest.layout, self.hart.words
+        number, result = layout.word(abi.number), layout.word(abi.result)
+        arguments = [layout.word(name) for name in abi.arguments]
+        syscall, run = self.process.syscall, self.hart.run
+        while True:
+            stop = run()
+            if stop.reason is not ExitReason.SYSCALL:
+                return self._ended(stop)
+            words[result] = syscall(words[number], [words[i] for i in arguments]) & 0xFFFFFFFFFFFFFFFF
+
+    def stop(self) -> None:
+        """Make run() return soon; from any thread."""
+        self.hart.stop()
+
+    def _ended(self, stop: Stop) -> Result:
+        if stop.reason is ExitReason.LIMIT:
+            return Result(None, None, f"stopped after {self.hart.instructions} instructions at {self.where(stop.pc)}")
+        signal = SIGBUS if stop.signal == SIGBUS else SIGNALS[stop.reason]
+        about = f" on address {stop.argument:#x}" if stop.reason in (ExitReason.FAULT, ExitReason.MISALIGNED) else ""
+        return Result(None, signal, f"{NAMES[signal]}{about} at {self.where(stop.pc)}{self.text_at(stop.pc)}")
+
+    def where(self, pc: int) -> str:
+        """An address with its symbol."""
+        found = self.symbols.lookup(pc)
+        return f"{pc:#x}" if found is None else f"{pc:#x} ({found[0]}+{found[1]:#x})"
+
+    def text_at(self, pc: int) -> str:
+        """The disassembly of the instruction there, if it is one, after a colon."""
+        from vmjit.errors import MemoryAccessError
+        from vmjit.memory.address_space import EXECUTE
+
+        def fetch(address: int, size: int) -> int:
+            return int.from_bytes(self.memory.read(address, size, EXECUTE), "little")
+
+        try:
+            decoded = self.guest.decode_table.decode(fetch, pc)
+        except MemoryAccessError:
+            return ""
+        return f": {decoded:#x}" if isinstance(decoded, int) else f": {decoded.text(pc)}"
+
+    def close(self) -> None:
+        """Give back memory and end the worker."""
+        self.service.close()
+        self.hart.close()
+        self.memory.close()

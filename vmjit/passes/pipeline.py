@@ -1,0 +1,18 @@
+"""The passes of a compiled region, in order. A stage is removed by deleting its line."""
+
+from collections.abc import Callable
+
+from vmjit.ir.block import Region
+from vmjit.passes import access, bounds, dead, flow, fold, promote
+
+Pass = Callable[[Region], Region]
+
+PIPELINE: tuple[tuple[str, Pass], ...] = (
+    ("access", access.run),
+    ("promote", promote.run),
+    ("flow", flow.run),
+    ("fold", fold.run),
+    ("bounds", bounds.run),
+    ("clean", flow.run),
+    ("dead", dead.run),
+)
