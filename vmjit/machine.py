@@ -48,6 +48,14 @@ class Result:
         return self.status if self.signal is None else 128 + self.signal
 
 
+def _hart_class(settings: Settings) -> type[Hart]:
+    if not settings.check:
+        return Hart
+    from vmjit.engine.check import CheckedHart
+
+    return CheckedHart
+
+
 class Machine:
     """One user-mode process.
 
@@ -92,7 +100,7 @@ class Machine:
         )
         self.service = Service(self.guest.name, self.settings.cache_dir, self.settings.for_child(), self._hide)
         self.cache = Cache(self.settings.cache_dir, self.guest.name)
-        self.hart = Hart(self.guest, self.memory, self.service, self.cache, self.settings, tier=tier, sync=sync)
+        self.hart = _hart_class(self.settings)(self.guest, self.memory, self.service, self.cache, self.settings, tier=tier, sync=sync)
         self.hart.set_limit(max_instructions)
         self.seconds = 0.0
         self._wire(image)

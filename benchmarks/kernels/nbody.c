@@ -1,7 +1,6 @@
-// The n-body simulation of five bodies: double-precision arithmetic with square roots and divisions. Prints the energy.
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
+// The n-body simulation of five bodies: doubles with square roots and divisions. Prints the energy's bits.
+// args: 3
+#include "kernel.h"
 
 struct body {
     double p[3], v[3], mass;
@@ -9,6 +8,7 @@ struct body {
 
 #define SOLAR 39.47841760435743
 #define DAYS 365.24
+#define STEPS 1000 // in a round
 
 static struct body bodies[] = {
     {{0, 0, 0}, {0, 0, 0}, SOLAR},
@@ -35,7 +35,7 @@ static double energy(void) {
             double d2 = 0;
             for (int k = 0; k < 3; k++)
                 d2 += (bodies[i].p[k] - bodies[j].p[k]) * (bodies[i].p[k] - bodies[j].p[k]);
-            e -= bodies[i].mass * bodies[j].mass / sqrt(d2);
+            e -= bodies[i].mass * bodies[j].mass / __builtin_sqrt(d2);
         }
     }
     return e;
@@ -49,7 +49,7 @@ static void advance(double dt) {
                 d[k] = bodies[i].p[k] - bodies[j].p[k];
                 d2 += d[k] * d[k];
             }
-            double pull = dt / (d2 * sqrt(d2));
+            double pull = dt / (d2 * __builtin_sqrt(d2));
             for (int k = 0; k < 3; k++) {
                 bodies[i].v[k] -= d[k] * bodies[j].mass * pull;
                 bodies[j].v[k] += d[k] * bodies[i].mass * pull;
@@ -60,14 +60,14 @@ static void advance(double dt) {
             bodies[i].p[k] += dt * bodies[i].v[k];
 }
 
-int main(int argc, char **argv) {
-    long steps = argc > 1 ? atol(argv[1]) : 20000000;
+static void kernel(long rounds) {
     for (int i = 1; i < COUNT; i++)
         for (int k = 0; k < 3; k++)
             bodies[0].v[k] -= bodies[i].v[k] * bodies[i].mass / SOLAR;
-    printf("%.9f\n", energy());
-    for (long step = 0; step < steps; step++)
+    print("energy ");
+    print_double(energy());
+    for (long step = 0; step < rounds * STEPS; step++)
         advance(0.001);
-    printf("%.9f\n", energy());
-    return 0;
+    print(" becomes ");
+    print_double(energy());
 }

@@ -1,17 +1,14 @@
 // Sieve of Eratosthenes, repeated: byte stores with growing strides. Prints the number of primes and a checksum.
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+// args: 3
+#include "kernel.h"
 
-enum { LIMIT = 4000000, ROUNDS = 190 };
+enum { LIMIT = 4000000 };
 static uint8_t composite[LIMIT];
 
-int main(int argc, char **argv) {
-    int rounds = argc > 1 ? atoi(argv[1]) : ROUNDS;
+static void kernel(long rounds) {
     uint64_t checksum = 0;
-    long count = 0;
-    for (int round = 0; round < rounds; round++) {
+    unsigned long count = 0;
+    for (long round = 0; round < rounds; round++) {
         memset(composite, 0, sizeof composite);
         count = 0;
         for (long i = 2; i < LIMIT; i++) {
@@ -23,6 +20,7 @@ int main(int argc, char **argv) {
                 composite[j] = 1;
         }
     }
-    printf("%ld primes, checksum %016llx\n", count, (unsigned long long)checksum);
-    return 0;
+    print_number(count);
+    print(" primes, checksum ");
+    print_hex(checksum);
 }

@@ -1,10 +1,8 @@
 // Memory traffic in the manner of STREAM: copy, scale, add, triad on doubles, memcpy and a word copy. Prints checksums.
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+// args: 3
+#include "kernel.h"
 
-enum { COUNT = 1 << 19, ROUNDS = 800 };
+enum { COUNT = 1 << 19 };
 static double a[COUNT], b[COUNT], c[COUNT];
 
 static __attribute__((noinline)) void words(uint64_t *restrict to, const uint64_t *restrict from, long count) {
@@ -14,8 +12,7 @@ static __attribute__((noinline)) void words(uint64_t *restrict to, const uint64_
     }
 }
 
-int main(int argc, char **argv) {
-    int rounds = argc > 1 ? atoi(argv[1]) : ROUNDS;
+static void kernel(long rounds) {
     static uint64_t source[COUNT], target[COUNT];
     for (long i = 0; i < COUNT; i++) {
         a[i] = 1 + (double)(i % 7);
@@ -23,7 +20,7 @@ int main(int argc, char **argv) {
     }
     double sum = 0;
     uint64_t checksum = 0;
-    for (int round = 0; round < rounds; round++) {
+    for (long round = 0; round < rounds; round++) { // moves 14 arrays of 4 MiB in or out
         for (long i = 0; i < COUNT; i++)
             c[i] = a[i];
         for (long i = 0; i < COUNT; i++)
@@ -37,6 +34,8 @@ int main(int argc, char **argv) {
         sum += a[round % COUNT] + c[COUNT - 1 - round % COUNT];
         checksum = checksum * 31 + target[(round * 4099L) % COUNT];
     }
-    printf("sum %.12g checksum %016llx\n", sum, (unsigned long long)checksum);
-    return 0;
+    print("sum ");
+    print_double(sum);
+    print(" checksum ");
+    print_hex(checksum);
 }

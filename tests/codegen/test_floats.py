@@ -385,6 +385,8 @@ def choices(case: Case) -> Iterator[tuple[Source, ...]]:
         yield tuple(rng.choice(pool) for pool in pools)
         yield tuple(random_row(case, rng))
     if len(pools) > 1:
+        one = nearby(case.operands[0], 0, 0)
+        yield from product((one, one | 1 << (WIDTH[case.operands[0]] - 1)), repeat=len(pools))  # zeros of both signs
         yield ("a0",) * len(pools)
         for place, bits in product(range(len(pools)), notable(case.operands[0])):
             yield *REGISTERS[:place], bits, *REGISTERS[place + 1 : len(pools)]

@@ -1,7 +1,8 @@
 """Build the small ELF files that are shipped with the sources, so that nobody needs a cross compiler to run them.
 
-`python tests/programs/build.py` rebuilds `elf/*` from `asm/*.S` and `examples/guests/*` from `examples/*.c`;
-`--expected` also runs them under qemu-riscv64 and stores their standard output next to them as `NAME.expected`.
+`python tests/programs/build.py` rebuilds `elf/*` from `asm/*.S`, `examples/guests/*` from `examples/*.c` and
+`benchmarks/kernels/elf/*` from `benchmarks/kernels/*.c`; `--expected` also runs them under qemu-riscv64 and stores
+their standard output next to them as `NAME.expected`.
 The invariant, which a test checks: the same compiler gives the same bytes; `elf/TOOLCHAIN` says which compiler.
 """
 
@@ -26,6 +27,9 @@ LINK_FLAGS = (
     "-Wl,-z,noexecstack",
 )
 C_FLAGS = ("-std=gnu11", "-O2", "-ffreestanding", "-fno-stack-protector", "-fno-asynchronous-unwind-tables", "-Wall")
+# Kernels print the bits of their results, so they must do the operations that stand in the source and no fused ones;
+# and without small data, which the linker would put into one segment with the code, writable and executable.
+KERNEL_FLAGS = (*C_FLAGS, "-ffp-contract=off", "-fno-math-errno", "-msmall-data-limit=0")
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,8 @@ def targets() -> Iterator[Target]:
         yield Target(source, Path("tests/programs/elf") / source.stem, (f"-march={march}", include))
     for source in sorted((ROOT / "examples").glob("*.c")):
         yield Target(source, Path("examples/guests") / source.stem, ("-march=rv64gc", *C_FLAGS))
+    for source in sorted((ROOT / "benchmarks" / "kernels").glob("*.c")):
+        yield Target(source, Path("benchmarks/kernels/elf") / source.stem, ("-march=rv64gc", *KERNEL_FLAGS))
 
 
 def build(target: Target, root: Path) -> Path:

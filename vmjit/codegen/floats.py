@@ -211,7 +211,8 @@ def _from_unsigned(value: Value, result: str, args: list[str]) -> Iterator[str]:
 
 
 # Conversions to integers. The host's conversion truncates; what does not fit is invalid to it too, and gives the least
-# integer. Other roundings round to a float first.
+# integer (x86; AArch64 saturates, and only its 0 for a NaN would need correction). Other roundings round to a float
+# first.
 
 _ROUND_STATIC = {"rne": "roundeven", "rtz": "trunc", "rdn": "floor", "rup": "ceil"}
 

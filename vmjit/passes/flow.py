@@ -111,7 +111,7 @@ def _thread(region: Region) -> bool:
         for edge in block.end.edges:
             before = edge.block
             passed = {block}  # an empty loop ends where it began
-            while edge.block in empty and edge.block not in passed :
+            while edge.block in empty and edge.block not in passed and _may_pass(block.end, edge):
                 passed.add(edge.block)
                 edge.block, edge.args = _behind(edge)
             changed |= edge.block is not before

@@ -1,0 +1,180 @@
+"""What compiling a region costs, stage by stage, and what comes out.
+
+Compilation happens while the program runs in the interpreter, but costs a core and delays the fast code.
+"""
+
+import statistics
+from collections.abc import Callable
+from itertools import product
+from time import perf_counter
+
+from benchmarks import guests
+
+STAGES = ("form", "trace", "passes", "lower", "parse", "optimise", "emit", "link", "load", "all")
+SHAPES = {"straight": guests.straight, "loopy": guests.loopy}
+SIZES = (10, 50, 100, 500)
+LARGEST = 500  # instructions of a region, as in a run
+REPETITIONS = 5
+
+Measured = dict[str, float]  # us per guest instruction of each stage; counts for the region as a whole
+Fetch = Callable[[int, int], int | None]  # address and size; None outside the code
+
+
+class Bench:
+    """The parts of the compile worker, in this process; what they keep between regions is warm."""
+
+    def __init__(self) -> None:
+        from vmjit.debug import Settings
+        from vmjit.engine.formation import Former
+        from vmjit.engine.trace import Tracer
+        from vmjit.guest import get
+        from vmjit.jit.arena import Arena
+        from vmjit.jit.compiler import Compiler
+
+        self.guest = get("riscv64")
+        self.tracer = Tracer(self.guest.layout)
+        self.former = Former(self.guest.decode_table, self.tracer)
+        self.compiler = Compiler()
+        self.settings = Settings()
+        self.arena = Arena(64 << 20)
+
+    def measure(self, pc: int, fetch: Fetch, limit: int) -> Measured:
+        """Compile the region around `pc` a few times; medians of the durations, and the counts."""
+        runs = [self.once(pc, fetch, limit) for _ in range(REPETITIONS + 1)][1:]  # the first pays for tables and traits
+        return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
+
+    def once(self, pc: int, fetch: Fetch, limit: int) -> Measured:
+        """Everything from guest bytes to code in its place."""
+        from vmjit.engine.compile import compile_region
+        from vmjit.jit.blob import Blob
+
+        began = perf_counter()
+        plan = self.former.form(pc, fetch, lambda _: True, limit)
+        formed = perf_counter()
+        assert plan is not None
+        made = compile_region(plan, self.guest.layout, self.tracer, self.compiler, self.settings)
+        data = made.blob.to_bytes()
+        loading = perf_counter()
+        blob = Blob.from_bytes(data)
+        offset = self.arena.allocate(len(blob.code))
+        assert offset is not None
+        self.arena.place(offset, blob.code)
+        seconds = {"form": formed - began, **made.seconds, "load": perf_counter() - loading}
+        self.arena.free(offset, len(blob.code))
+        count = len(plan.steps)
+        durations = {stage: seconds[stage] / count * 1e6 for stage in STAGES if stage != "all"}
+        return {
+            **durations,
+            "all": sum(durations.values()),
+            "instructions": count,
+            "bytes": len(blob.code),
+            "operations": self.operations(plan),
+        }
+
+    def operations(self, plan: object) -> int:
+        """What is left in the IR after all passes."""
+        from vmjit.engine.compile import run_passes
+        from vmjit.engine.translate import translate
+
+        region = translate(plan, self.guest.layout, self.tracer)
+        run_passes(region, self.settings)
+        return sum(len(block.ops) + 1 for block in region.blocks)
+
+
+def fetcher(code: bytes) -> Fetch:
+    """Reads generated code as a Former wants it."""
+
+    def fetch(address: int, size: int) -> int | None:
+        at = address - guests.CODE
+        return int.from_bytes(code[at : at + size], "little") if 0 <= at <= len(code) - size else None
+
+    return fetch
+
+
+def kernel_fetcher(kernel: guests.Kernel) -> tuple[int, Fetch]:
+    """The address of a kernel's function that does the work, and what reads its code."""
+    from vmjit.errors import MemoryAccessError
+    from vmjit.guest import get
+    from vmjit.loader import elf
+    from vmjit.memory.address_space import EXECUTE, AddressSpace
+
+    memory = AddressSpace()
+    elf.load(elf.read_executable(str(kernel.elf), machine=get("riscv64").elf_machine), memory, bias=0)
+
+    def fetch(address: int, size: int) -> int | None:
+        try:
+            return int.from_bytes(memory.read(address, size, EXECUTE), "little")
+        except MemoryAccessError:
+            return None
+
+    return elf.symbols(str(kernel.elf)).address(kernel.function), fetch
+
+
+def setup_cache() -> dict[str | tuple[str, int], Measured]:
+    """All regions are compiled in one process: asv runs this once for a commit, and the benchmarks only look up."""
+    bench = Bench()
+    measured: dict[str | tuple[str, int], Measured] = {}
+    for shape, size in product(SHAPES, SIZES):
+        measured[shape, size] = bench.measure(guests.CODE, fetcher(SHAPES[shape](size)), size)
+    for kernel in guests.KERNELS.values():
+        pc, fetch = kernel_fetcher(kernel)
+        measured[kernel.name] = bench.measure(pc, fetch, LARGEST)
+    return measured
+
+
+class Stages:
+    """Microseconds per guest instruction of one stage of compiling generated code of some size.
+
+    `straight` code has no branch; in `loopy` code one instruction in eight is one, every other backwards. `form` decodes
+    and follows the control flow, `load` reads the finished code and copies it to its place, `all` is the sum. Medians of
+    a few compilations in one process; trace, passes and lower are Python, the others LLVM.
+    """
+
+    params = (list(SHAPES), list(SIZES), list(STAGES))
+    param_names = ("shape", "instructions", "stage")
+    unit = "us per guest instruction"
+    version = "1"
+
+    def track_compile(self, measured: dict, shape: str, size: int, stage: str) -> float:
+        return measured[shape, size][stage]
+
+
+class Size:
+    """Bytes of host code per guest instruction of generated code, see Stages: the same in every run of a commit."""
+
+    params = (list(SHAPES), list(SIZES))
+    param_names = ("shape", "instructions")
+    unit = "bytes per guest instruction"
+    version = "1"
+
+    def track_code_bytes(self, measured: dict, shape: str, size: int) -> float:
+        return measured[shape, size]["bytes"] / measured[shape, size]["instructions"]
+
+
+class Kernels:
+    """The region around the function that does a kernel's work, everything reachable included, compiled as in Stages.
+
+    Bytes of host code, operations left in the IR after all passes and guest instructions are those of the whole region
+    and the same in every run of a commit; the duration is the sum of all stages.
+    """
+
+    params = (list(guests.KERNELS),)
+    param_names = ("kernel",)
+    version = "1"
+
+    def track_compile(self, measured: dict, kernel: str) -> float:
+        return measured[kernel]["all"]
+
+    def track_region_code_bytes(self, measured: dict, kernel: str) -> float:
+        return measured[kernel]["bytes"]
+
+    def track_ir_operations(self, measured: dict, kernel: str) -> float:
+        return measured[kernel]["operations"]
+
+    def track_region_instructions(self, measured: dict, kernel: str) -> float:
+        return measured[kernel]["instructions"]
+
+    track_compile.unit = "us per guest instruction"
+    track_region_code_bytes.unit = "bytes"
+    track_ir_operations.unit = "operations"
+    track_region_instructions.unit = "instructions"

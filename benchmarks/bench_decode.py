@@ -1,0 +1,61 @@
+"""What it costs to find out what an instruction is: in Python for compilation, in native code for the interpreter."""
+
+import tempfile
+
+from benchmarks import guests
+
+STRETCH = 100_000  # instructions: 400 kB of code, and slots of 3 MB that are touched for the first time
+WORDS = 2000
+
+
+class Python:
+    """DecodeTable.decode_word over generated instructions, as when a region is formed; the loop is Python, too."""
+
+    version = "1"
+
+    def setup(self) -> None:
+        from vmjit.guest import get
+
+        code = guests.straight(WORDS)
+        self.words = [int.from_bytes(code[at : at + 4], "little") for at in range(0, 4 * WORDS, 4)]
+        self.table = get("riscv64").decode_table
+        self.table.decode_word(self.words[0], 4)
+
+    def time_decode_2000_words(self) -> None:
+        decode = self.table.decode_word
+        for word in self.words:
+            decode(word, 4)
+
+
+class Native:
+    """The interpreter runs generated code without a branch, 100,000 different instructions once, on a bare hart.
+
+    `first` is nanoseconds per instruction when all are decoded on the way (the page faults of their slots included),
+    `again` when they have been, `forgotten` when they have been but code was declared changed. Medians of fresh harts.
+    """
+
+    params = (["first", "again", "forgotten"],)
+    param_names = ("pass",)
+    unit = "ns per guest instruction"
+    version = "1"
+
+    def setup_cache(self) -> dict[str, float]:
+        return measure(STRETCH, 5)
+
+    def track_straight_code(self, measured: dict[str, float], name: str) -> float:
+        return measured[name]
+
+
+def measure(count: int, times: int) -> dict[str, float]:
+    """Nanoseconds per instruction by name of the pass; medians of `times` harts."""
+    code = guests.straight(count)
+    runs: list[tuple[float, float, float]] = []
+    with tempfile.TemporaryDirectory() as cache:
+        for _ in range(times):
+            with guests.hart(code, "interpreter", cache) as hart:
+                first = guests.call(hart)
+                again = min(guests.call(hart), guests.call(hart))
+                hart.code_changed(guests.CODE, len(code))
+                runs.append((first, again, guests.call(hart)))
+    names = ("first", "again", "forgotten")
+    return {name: sorted(run[i] for run in runs)[times // 2] / count * 1e9 for i, name in enumerate(names)}

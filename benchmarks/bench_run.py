@@ -1,0 +1,134 @@
+"""How fast guest programs run, and how fast they start.
+
+The interpreter's figure in nanoseconds per instruction is 1000 / MIPS. Compilation is waited for and done before the
+clock starts, except where a docstring says otherwise; `jit` compiles everything that is jumped to, `auto` what is hot.
+"""
+
+import os
+import re
+import sys
+import tempfile
+from subprocess import DEVNULL, run
+
+from benchmarks import guests
+
+MEASURED = {"interpreter": 50_000_000, "auto": 300_000_000, "jit": 300_000_000}  # instructions: 0.1 s or more
+PORTION = 10  # whole processes do that part of the work that takes 2 s
+
+
+def setup_cache() -> str:
+    """A folder with the interpreter and the regions of all kernels; it lives as long as the run of a commit."""
+    cache = os.path.abspath("compiled")
+    guests.run_vmjit(guests.HELLO, cache=cache)
+    for kernel in guests.KERNELS.values():
+        for tier in MEASURED:
+            if tier != "interpreter":
+                warm_up(kernel, tier, cache)
+    return cache
+
+
+def warm_up(kernel: guests.Kernel, tier: str, cache: str) -> None:
+    """Compile what this tier compiles of a kernel."""
+    with guests.machine(kernel, kernel.rounds, tier, cache) as machine:
+        machine.hart.set_limit(kernel.warm)
+        machine.run()
+
+
+class InProcess:
+    """Nanoseconds per guest instruction of a kernel that has been running for a while; one stretch of native code."""
+
+    params = (list(guests.KERNELS), list(MEASURED))
+    param_names = ("kernel", "tier")
+    unit = "ns per guest instruction"
+    version = "1"
+
+    def track_run(self, cache: str, kernel: str, tier: str) -> float:
+        return steady(guests.KERNELS[kernel], tier, cache, MEASURED[tier])
+
+
+def steady(kernel: guests.Kernel, tier: str, cache: str, count: int) -> float:
+    """Seconds per instruction, in ns, of `count` instructions after the kernel's warm-up."""
+    with guests.machine(kernel, kernel.rounds, tier, cache) as machine:
+        machine.hart.set_limit(kernel.warm)
+        machine.run()
+        instructions, seconds = machine.hart.instructions, machine.seconds
+        machine.hart.set_limit(instructions + count)
+        machine.run()
+        return (machine.seconds - seconds) / (machine.hart.instructions - instructions) * 1e9
+
+
+class WholeProcess:
+    """Nanoseconds per guest instruction of `python -m vmjit run KERNEL`, a tenth of a full run: start, load and end too.
+
+    The cache of compiled code is warm. Median of three processes; the instructions are those that --stats counts.
+    """
+
+    params = (list(guests.KERNELS), ["interpreter", "auto"])
+    param_names = ("kernel", "tier")
+    unit = "ns per guest instruction"
+    version = "1"
+
+    def track_run(self, cache: str, kernel: str, tier: str) -> float:
+        return whole(guests.KERNELS[kernel], tier, cache, PORTION)
+
+
+def whole(kernel: guests.Kernel, tier: str, cache: str, portion: int) -> float:
+    """Nanoseconds per instruction of a process that does one `portion`-th of the kernel's full work."""
+    rounds = str(kernel.rounds // portion)
+    _, counters = guests.run_vmjit(kernel.elf, rounds, tier=tier, cache=cache, stats=True)
+    found = re.search(r"guest instructions: +([\d,]+)", counters)
+    assert found is not None, counters
+    instructions = int(found[1].replace(",", ""))
+    seconds = guests.median(lambda: guests.run_vmjit(kernel.elf, rounds, tier=tier, cache=cache)[0], 3)
+    return seconds / instructions * 1e9
+
+
+class Compiled:
+    """What the run of a kernel's first instructions, as many as it needs to be warm, compiles: the same in every run.
+
+    Instructions are counted once for each region that holds them.
+    """
+
+    params = (list(guests.KERNELS),)
+    param_names = ("kernel",)
+    version = "1"
+
+    def setup(self, cache: str, kernel: str) -> None:
+        with guests.machine(guests.KERNELS[kernel], guests.KERNELS[kernel].rounds, "auto", cache) as machine:
+            machine.hart.set_limit(guests.KERNELS[kernel].warm)
+            machine.run()
+            self.counters = machine.hart.counters
+
+    def track_compiled_instructions(self, cache: str, kernel: str) -> int:
+        return self.counters.compiled_instructions
+
+    def track_code_bytes(self, cache: str, kernel: str) -> int:
+        return self.counters.code_bytes
+
+    def track_regions(self, cache: str, kernel: str) -> int:
+        return self.counters.regions
+
+    track_compiled_instructions.unit = "instructions"
+    track_code_bytes.unit = "bytes"
+    track_regions.unit = "regions"
+
+
+class Start:
+    """Seconds of a whole process that runs `hello`, about a hundred guest instructions; median of five.
+
+    `warm`: the interpreter comes from the cache. `cold`: it is made, once, and nothing is kept; one process.
+    `python`: an interpreter of Python that does nothing, which no start can be faster than.
+    """
+
+    unit = "seconds"
+    version = "1"
+
+    def track_hello_seconds(self, cache: str) -> float:
+        return guests.median(lambda: guests.run_vmjit(guests.HELLO, cache=cache)[0])
+
+    def track_hello_cold_seconds(self, cache: str) -> float:
+        with tempfile.TemporaryDirectory() as empty:
+            return guests.run_vmjit(guests.HELLO, cache=empty)[0]
+
+    def track_python_seconds(self, cache: str) -> float:
+        return guests.median(lambda: guests.timed(lambda: run([sys.executable, "-c", ""], check=True, stdout=DEVNULL)))

@@ -1,0 +1,229 @@
+"""What the benchmarks run: kernels shipped as static ELF files, generated code, and harts to run either on.
+
+Kernels and seeds are never changed, only added, or results of different commits could not be compared.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vmjit.engine.hart import Hart
+    from vmjit.machine import Machine
+    from vmjit.memory.address_space import AddressSpace
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = ROOT / "benchmarks" / "kernels"
+HELLO = ROOT / "examples" / "guests" / "hello"
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A program of kernels/, whose work is proportional to its argument.
+
+    rounds    take about 2 s as native code on a 2.45 GHz x86-64 processor
+    warm      guest instructions after which all its code is compiled
+    function  where it spends its time; `start` when everything was inlined there
+    """
+
+    name: str
+    rounds: int
+    warm: int = 20_000_000
+    function: str = "start"
+
+    @property
+    def elf(self) -> Path:
+        return SOURCES / "elf" / self.name
+
+    @property
+    def source(self) -> Path:
+        return SOURCES / f"{self.name}.c"
+
+
+KERNELS = {
+    kernel.name: kernel
+    for kernel in (
+        Kernel("sieve", 190, warm=120_000_000),  # two rounds
+        Kernel("xorshift", 900),
+        Kernel("fib", 7500, function="fib"),
+        Kernel("md5", 12000, function="block"),
+        Kernel("nbody", 22000),
+        Kernel("stream", 800, warm=60_000_000),  # a round and what comes before
+    )
+}
+
+# Generated code.
+
+CODE = 0x10000  # where it lies
+DATA = 0x1000000  # where a0 points to
+SEED = 20240501
+_SCRATCH = ("t0", "t1", "t2", "a2", "a3", "a4", "a5", "s2", "s3", "s4")
+_TEMPLATES = (  # about as often as in the kernels; a0 is the address of data
+    *("add {d}, {a}, {b}", "sub {d}, {a}, {b}", "xor {d}, {a}, {b}", "and {d}, {a}, {b}", "addw {d}, {a}, {b}"),
+    *("addi {d}, {a}, {i}", "addi {d}, {a}, {i}", "slli {d}, {a}, 0x3", "srliw {d}, {a}, 0x7", "andi {d}, {a}, {i}"),
+    *("ld {d}, {o}(a0)", "ld {d}, {o}(a0)", "lw {d}, {o}(a0)", "lbu {d}, {o}(a0)"),
+    *("sd {a}, {o}(a0)", "sw {a}, {o}(a0)"),
+    *("mul {d}, {a}, {b}", "sltu {d}, {a}, {b}"),
+)
+BLOCK = 8  # instructions of a basic block of `loopy` code, its branch included
+
+
+def _ordinary(generator: random.Random) -> bytes:
+    """An instruction that computes or accesses memory; the same generator gives the same."""
+    from vmjit.guest.riscv.instructions import rv64
+
+    template = generator.choice(_TEMPLATES)
+    d, a, b = generator.choices(_SCRATCH, k=3)
+    return rv64.assemble(template.format(d=d, a=a, b=b, i=generator.randrange(-512, 512), o=8 * generator.randrange(64)))
+
+
+def straight(count: int) -> bytes:
+    """`count` instructions without a branch, then an `ecall`."""
+    from vmjit.guest.riscv.instructions import rv64
+
+    generator = random.Random(SEED)
+    known = [_ordinary(generator) for _ in range(min(count, 1000))]  # assembling is slow, and 1000 are enough of a mix
+    return b"".join(known + generator.choices(known, k=count - len(known))) + rv64.assemble("ecall")
+
+
+def loopy(count: int) -> bytes:
+    """`count` instructions in blocks that end with a branch, back to the block's start or over the next one by turns."""
+    from vmjit.guest.riscv.instructions import rv64
+
+    generator = random.Random(SEED)
+    code = b""
+    for number in range(count):
+        pc = CODE + 4 * number
+        if number % BLOCK != BLOCK - 1:
+            code += _ordinary(generator)
+            continue
+        target = pc - 4 * (BLOCK - 1) if number // BLOCK % 2 else min(pc + 4 * (BLOCK + 1), CODE + 4 * count)
+        code += rv64.assemble(f"bne {generator.choice(_SCRATCH)}, a1, {target:#x}", pc)
+    return code + rv64.assemble("ecall")
+
+
+def program(text: str) -> bytes:
+    """The bytes of lines of assembly; a line `name:` is a label, `{name}` the address of one."""
+    from vmjit.guest.riscv.instructions import rv64
+
+    lines = [line.strip() for line in text.strip().splitlines()]
+    labels, pc = {}, CODE
+    for line in lines:
+        if line.endswith(":"):
+            labels[line[:-1]] = hex(pc)
+        else:
+            pc += 4  # only instructions of four bytes are written here
+    code = b""
+    for line in lines:
+        if not line.endswith(":"):
+            code += rv64.assemble(line.format(**labels), CODE + len(code))
+    return code
+
+
+# Running.
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """What a guest prints in here goes nowhere: its descriptors are those of this process."""
+    sys.stdout.flush()
+    kept, null = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(null)
+
+
+@contextmanager
+def machine(kernel: Kernel, rounds: int, tier: str, cache: str) -> Iterator[Machine]:
+    """A kernel about to run; compilation is waited for, so that the same code is compiled each time."""
+    from vmjit.debug import Settings
+    from vmjit.engine.hart import Tier
+    from vmjit.machine import Machine
+
+    made = Machine(str(kernel.elf), [str(rounds)], tier=Tier(tier), sync=True, settings=Settings(cache_dir=cache))
+    try:
+        with silenced():
+            yield made
+    finally:
+        made.close()
+
+
+@contextmanager
+def hart(code: bytes, tier: str, cache: str, data: int = 4096) -> Iterator[Hart]:
+    """A hart with `code` at CODE and `data` bytes at DATA, without a process around it."""
+    from vmjit.debug import Settings
+    from vmjit.engine.cache import Cache
+    from vmjit.engine.hart import Hart, Tier
+    from vmjit.engine.service import Service
+    from vmjit.guest import get
+    from vmjit.memory.address_space import AddressSpace
+
+    guest, settings = get("riscv64"), Settings(cache_dir=cache)
+    service = Service(guest.name, cache, settings.for_child(), lambda pid, fds: None)
+    with AddressSpace() as memory:
+        made = Hart(guest, memory, service, Cache(cache, guest.name), settings, tier=Tier(tier), sync=True)
+        _load(memory, code, data)
+        try:
+            yield made
+        finally:
+            service.close()
+            made.close()
+
+
+def _load(memory: AddressSpace, code: bytes, data: int) -> None:
+    from vmjit.memory.address_space import EXECUTE, READ, WRITE
+
+    memory.map(CODE, len(code), READ | WRITE)
+    memory.write(CODE, code)
+    memory.protect(CODE, len(code), READ | EXECUTE)
+    memory.map(DATA, data, READ | WRITE)
+
+
+def call(hart: Hart, **registers: int) -> float:
+    """Run a hart's code from its start to the `ecall` at its end; the seconds it took."""
+    from vmjit.ir.exits import ExitReason
+
+    layout = hart.guest.layout
+    for name, value in {"x10": DATA, **registers}.items():
+        hart.words[layout.word(name)] = value
+    hart.words[layout.word("pc")] = CODE
+    began = perf_counter()
+    stop = hart.run()
+    seconds = perf_counter() - began
+    assert stop.reason is ExitReason.SYSCALL, stop
+    return seconds
+
+
+def run_vmjit(program: Path, *arguments: str, tier: str = "auto", cache: str, stats: bool = False) -> tuple[float, str]:
+    """`python -m vmjit run` as a child process: seconds of the whole process, and what it printed on stderr."""
+    options = ["--tier", tier, "--cache-dir", cache, *(["--stats"] if stats else [])]
+    command = [sys.executable, "-m", "vmjit", "run", *options, str(program), *arguments]
+    began = perf_counter()
+    done = subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    return perf_counter() - began, done.stderr
+
+
+def timed(work: Callable[[], object]) -> float:
+    """The seconds that some work takes."""
+    began = perf_counter()
+    work()
+    return perf_counter() - began
+
+
+def median(measure: Callable[[], float], times: int = 5) -> float:
+    """The median of some measurements."""
+    return statistics.median(measure() for _ in range(times))
