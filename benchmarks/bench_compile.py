@@ -125,9 +125,9 @@ def setup_cache() -> dict[str | tuple[str, int], Measured]:
 class Stages:
     """Microseconds per guest instruction of one stage of compiling generated code of some size.
 
-    `straight` code has no branch; in `loopy` code one instruction in eight is one, every other backwards. `form` decodes
-    and follows the control flow, `load` reads the finished code and copies it to its place, `all` is the sum. Medians of
-    a few compilations in one process; trace, passes and lower are Python, the others LLVM.
+    `straight` code has no branch; in `loopy` code one instruction in eight is one, every other backwards. `form`
+    decodes and follows the control flow, `load` reads the finished code and copies it to its place, `all` is the sum.
+    Medians of a few compilations in one process; trace, passes and lower are Python, the others LLVM.
     """
 
     params = (list(SHAPES), list(SIZES), list(STAGES))

@@ -29,7 +29,14 @@ def loop(pattern: str) -> bytes:
     width, body = BODIES[pattern]
     lines = [line.format(o=width * i) for i in range(UNROLLED) for line in body]
     step = width * UNROLLED
-    walk = ("add t2, a2, zero", "again:", *lines, f"addi a0, a0, {step}", f"addi a2, a2, {step}", "bltu a0, a1, {again}")
+    walk = (
+        "add t2, a2, zero",
+        "again:",
+        *lines,
+        f"addi a0, a0, {step}",
+        f"addi a2, a2, {step}",
+        "bltu a0, a1, {again}",
+    )
     outer = ("outer:", "add a0, a3, zero", *walk, "add a2, t2, zero", "addi a4, a4, -1", "bne a4, zero, {outer}")
     return guests.program("\n".join((*outer, "ecall")))
 
@@ -47,14 +54,16 @@ def measure(pattern: str, size: int, accesses: int, cache: str) -> float:
     return seconds / (walks * size // width) * 1e9
 
 
-def setup_cache() -> str:
-    """A folder with the interpreter; the loops are compiled when they are measured."""
-    cache = os.path.abspath("compiled")
-    guests.run_vmjit(guests.HELLO, cache=cache)
-    return cache
+class InCode:
+    """What needs compiled code gets a folder with the interpreter; loops are compiled when they are measured."""
+
+    def setup_cache(self) -> str:
+        cache = os.path.abspath("compiled")
+        guests.run_vmjit(guests.HELLO, cache=cache)
+        return cache
 
 
-class Accesses:
+class Accesses(InCode):
     """Nanoseconds per element of a loop in compiled code, unrolled eight times, over a buffer again and again."""
 
     params = ([pattern for pattern in BODIES if pattern != "chase"], list(BUFFERS))
@@ -66,7 +75,7 @@ class Accesses:
         return measure(pattern, BUFFERS[buffer], ACCESSES, cache)
 
 
-class Latency:
+class Latency(InCode):
     """Nanoseconds from one load to the next that needs its value as the address, always at the same place."""
 
     unit = "ns per load"
@@ -76,8 +85,8 @@ class Latency:
         return measure("chase", BUFFERS["32 kB"], ACCESSES, cache)
 
 
-class Stream:
-    """Nanoseconds per kB that the stream kernel loads or stores: the whole of a run in compiled code, first rounds too."""
+class Stream(InCode):
+    """Nanoseconds per kB that the stream kernel loads or stores: a whole run, its first steps in the interpreter."""
 
     unit = "ns per kB"
     version = "1"

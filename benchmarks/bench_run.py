@@ -58,7 +58,7 @@ def steady(kernel: guests.Kernel, tier: str, cache: str, count: int) -> float:
 
 
 class WholeProcess:
-    """Nanoseconds per guest instruction of `python -m vmjit run KERNEL`, a tenth of a full run: start, load and end too.
+    """Nanoseconds per guest instruction of `python -m vmjit run KERNEL`, a tenth of a full run, with start and end.
 
     The cache of compiled code is warm. Median of three processes; the instructions are those that --stats counts.
     """

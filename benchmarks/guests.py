@@ -53,12 +53,12 @@ class Kernel:
 KERNELS = {
     kernel.name: kernel
     for kernel in (
-        Kernel("sieve", 190, warm=120_000_000),  # two rounds
-        Kernel("xorshift", 900),
-        Kernel("fib", 7500, function="fib"),
-        Kernel("md5", 12000, function="block"),
-        Kernel("nbody", 22000),
-        Kernel("stream", 800, warm=60_000_000),  # a round and what comes before
+        Kernel("sieve", 250, warm=120_000_000),  # two rounds
+        Kernel("xorshift", 1000),
+        Kernel("fib", 8000, function="fib"),
+        Kernel("md5", 14000, function="block"),
+        Kernel("nbody", 30000),
+        Kernel("stream", 1200, warm=60_000_000),  # a round and what comes before
     )
 }
 
@@ -84,7 +84,9 @@ def _ordinary(generator: random.Random) -> bytes:
 
     template = generator.choice(_TEMPLATES)
     d, a, b = generator.choices(_SCRATCH, k=3)
-    return rv64.assemble(template.format(d=d, a=a, b=b, i=generator.randrange(-512, 512), o=8 * generator.randrange(64)))
+    return rv64.assemble(
+        template.format(d=d, a=a, b=b, i=generator.randrange(-512, 512), o=8 * generator.randrange(64))
+    )
 
 
 def straight(count: int) -> bytes:
@@ -97,7 +99,7 @@ def straight(count: int) -> bytes:
 
 
 def loopy(count: int) -> bytes:
-    """`count` instructions in blocks that end with a branch, back to the block's start or over the next one by turns."""
+    """`count` instructions in blocks that end with a branch, by turns back to the start or over the next block."""
     from vmjit.guest.riscv.instructions import rv64
 
     generator = random.Random(SEED)

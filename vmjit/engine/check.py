@@ -1,12 +1,14 @@
 """VMJIT_CHECK: every run of a region is repeated by the reference evaluator, and the first difference is an error.
 
 The reference goes first, on a copy of the registers and with its stores kept aside, and notes the registers after every
-instruction. Then the region runs with an instruction limit of 0, so that it leaves at its first way back; what it did
-must be what the reference had after as many instructions.
+instruction up to the first jump backwards. Then the region runs with an instruction limit of 0, so that it leaves at
+its first way back, or where interpreted code after it jumps or exits; what it did must be what the reference had after
+as many instructions.
 """
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from vmjit.engine.hart import Hart, Stop, Tier
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 Point = tuple[int, bytes, int]  # pc, registers, number of bytes stored so far
 
-LONGEST = 20000  # instructions that a region executes without a way back: more than it has
+LONGEST = 2000  # instructions without a way back, in a region and in interpreted code after it
 
 
 class Overlay(ReferenceMemory):
@@ -30,6 +32,7 @@ class Overlay(ReferenceMemory):
     def __init__(self, memory: AddressSpace) -> None:
         super().__init__(memory)
         self.stored: dict[int, int] = {}
+        self.log: list[tuple[int, int]] = []  # (address, byte) in order
 
     def load(self, address: int, size: int) -> int:
         value = super().load(address, size)
@@ -44,6 +47,7 @@ class Overlay(ReferenceMemory):
         super().load(address, size)  # faults like the store, but for read-only memory, where the region faults itself
         for index, byte in enumerate(value.to_bytes(size, "little")):
             self.stored[address + index] = byte
+            self.log.append((address + index, byte))
 
 
 class CheckedHart(Hart):
@@ -59,13 +63,16 @@ class CheckedHart(Hart):
             pc = words[self._pc]
             if words[self._instret] >= limit:
                 return Stop(ExitReason.LIMIT, pc, 0)
-            placed = self.regions.find(self.native.code_of(pc)) if self._is_compiled(pc) else None
             words[self._limit] = 0
-            stop = super().run() if placed is None else self._checked(placed)
+            if self._is_compiled(pc):
+                self._enter_checked(pc)
+            else:
+                self.native.enter()
             words[self._limit] = limit
-            if stop.reason is not ExitReason.LIMIT:
-                return stop
-            if limit == 0:
+            stop = self.act()
+            if stop is None:
+                continue
+            if stop.reason is not ExitReason.LIMIT or limit == 0:
                 return stop
             if not self._is_compiled(stop.pc) and stop.pc not in self.asked:
                 self._hot(stop.pc, 0)
@@ -73,35 +80,40 @@ class CheckedHart(Hart):
     def _is_compiled(self, pc: int) -> bool:
         return self.native.code_of(pc) >= INTERPRETER_SIZE
 
-    def _checked(self, placed: Placed) -> Stop:
-        expected, log = self._expect(placed)
-        start = self.words[self._pc]
+    def _enter_checked(self, pc: int) -> None:
+        placed = self.regions.find(self.native.code_of(pc))
+        assert placed is not None
+        expected, log = self._expect()
         self.counters.exits["CHECKED"] += 1
-        stop = super().run()
-        if stop.reason is ExitReason.FAULT and stop.signal:
-            return stop  # registers are not exact then
-        self._compare(placed, start, expected, log)
-        return stop
+        self.native.enter()
+        if self.words[self._reason] != ExitReason.HOST_FAULT:  # where registers are not exact
+            self._compare(placed, pc, expected, log)
 
-    def _expect(self, placed: Placed) -> tuple[dict[int, Point], list[tuple[int, int]]]:
+    @cached_property
+    def _shadow(self) -> Reference:
+        """A reference evaluator with registers of its own."""
+        return Reference(self.guest, self.memory, memoryview(bytearray(self.words.nbytes)).cast("Q"))
+
+    def code_changed(self, start: int, size: int) -> None:
+        super().code_changed(start, size)
+        self._shadow.forget()
+
+    def _expect(self) -> tuple[dict[int, Point], list[tuple[int, int]]]:
         """By count of instructions: where the reference was, its registers, and how many stores it had made."""
-        copy = memoryview(bytearray(self.words.tobytes())).cast("Q")
-        reference = Reference(self.guest, self.memory, copy)
-        log: list[tuple[int, int]] = []
-        overlay = reference.accesses = Overlay(self.memory)
+        reference, overlay = self._shadow, Overlay(self.memory)
+        copy = reference.words
+        copy[:] = self.words
+        reference.accesses = overlay
         found: dict[int, Point] = {}
         pc = copy[self._pc]
         for _ in range(LONGEST):
-            found[copy[self._instret]] = (pc, copy.tobytes(), len(log))
-            before = dict(overlay.stored)
+            found[copy[self._instret]] = (pc, copy.tobytes(), len(overlay.log))
             reason, target, _ = reference.step(pc)
-            log += [item for item in overlay.stored.items() if before.get(item[0]) != item[1]]
-            found[copy[self._instret]] = (target, copy.tobytes(), len(log))
-            inside = any(start <= target < end for start, end in placed.ranges)
-            if reason is not None or not inside:
+            found[copy[self._instret]] = (target, copy.tobytes(), len(overlay.log))
+            if reason is not None or target <= pc:
                 break
             pc = target
-        return found, log
+        return found, overlay.log
 
     def _compare(
         self, placed: Placed, start: int, expected: dict[int, Point], log: list[tuple[int, int]]

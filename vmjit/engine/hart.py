@@ -131,18 +131,25 @@ class Hart:
         """Run guest code from the state's pc until something happens that the world must answer."""
         if self.tier is Tier.REFERENCE:
             return self._run_reference()
-        words, enter, exits = self.words, self.native.enter, self.counters.exits
+        enter = self.native.enter
         while True:
             enter()
-            reason = ExitReason(words[self._reason])
-            exits[reason.name] += 1
-            handle = self._handlers.get(reason)
-            if handle is None:
-                return Stop(reason, words[self._pc], words[self._arg])
-            stop = handle(words[self._pc], words[self._arg])
+            stop = self.act()
             if stop is not None:
-                words[self._pc] = stop.pc
                 return stop
+
+    def act(self) -> Stop | None:
+        """Deal with the exit that guest code has just taken; a stop if the world must."""
+        words = self.words
+        reason = ExitReason(words[self._reason])
+        self.counters.exits[reason.name] += 1
+        handle = self._handlers.get(reason)
+        if handle is None:
+            return Stop(reason, words[self._pc], words[self._arg])
+        stop = handle(words[self._pc], words[self._arg])
+        if stop is not None:
+            words[self._pc] = stop.pc
+        return stop
 
     def stop(self) -> None:
         """Make run() return soon, from any thread."""
