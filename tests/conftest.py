@@ -1,6 +1,6 @@
 """Golden files: `tests/golden/<stage>/…/<case>.ir` says what a stage makes of a text; no Python is needed to add one.
 
-    ; passes: fold, dead          lines `; key: value` on top are the header that the stage gets
+    ; passes: fold, dead          lines `; key: value` on top are the header that the stage (stages.py) gets
     <text before>
     =>
     <text after>
@@ -10,46 +10,17 @@ Without `=>` the text must come back as it is. `pytest --bless` rewrites what di
 
 import difflib
 import re
-from collections.abc import Callable, Iterator
-from importlib import import_module
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from stages import Stage
+
 GOLDEN = Path(__file__).parent / "golden"
 ARROW = "=>\n"
-
-Stage = Callable[[dict[str, str], str], str]
-
-
-def run_text(header: dict[str, str], before: str) -> str:
-    """text/: parse, print."""
-    from vmjit.ir.parser import parse_region
-
-    return str(parse_region(before))
-
-
-def run_verify(header: dict[str, str], before: str) -> str:
-    """verify/: parse; the problems found, one line each."""
-    from vmjit.ir.parser import parse_region
-    from vmjit.ir.verify import verify
-
-    return "".join(f"{problem}\n" for problem in verify(parse_region(before)))
-
-
-def run_passes(header: dict[str, str], before: str) -> str:
-    """passes/: parse, run the passes that the header names; the result is sound."""
-    from vmjit.ir.parser import parse_region
-    from vmjit.ir.verify import verify_or_raise
-
-    region = parse_region(before)
-    for name in header["passes"].split(", "):
-        region = import_module(f"vmjit.passes.{name}").run(region)
-        verify_or_raise(region, after=name)
-    return str(region)
-
-
-STAGES: dict[str, Stage] = {"text": run_text, "verify": run_verify, "passes": run_passes}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -75,8 +46,10 @@ class GoldenCase(pytest.Item):
     def runtest(self) -> None:
         head, body = split_header(self.path.read_text())
         before, arrow, after = body.partition(ARROW)
-        stage = STAGES[self.path.relative_to(GOLDEN).parts[0]]
-        result = stage(dict(re.findall(r"^; (\w+): (.*)$", head, re.MULTILINE)), before)
+        header: dict[str, str] = {}
+        for key, value in re.findall(r"^; (\w+): (.*)$", head, re.MULTILINE):
+            header[key] = f"{header[key]}\n{value}" if key in header else value
+        result = stage_named(self.path.relative_to(GOLDEN).parts[0])(header, before)
         expected = after if arrow else before
         if result == expected:
             return
@@ -93,6 +66,12 @@ class GoldenCase(pytest.Item):
 
     def reportinfo(self) -> tuple[Path, None, str]:
         return self.path, None, str(self.path.relative_to(GOLDEN))
+
+
+def stage_named(name: str) -> "Stage":
+    from stages import STAGES  # late, so that a broken import fails golden files only
+
+    return STAGES[name]
 
 
 def split_header(text: str) -> tuple[str, str]:

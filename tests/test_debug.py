@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from vmjit.debug import CATEGORIES, VARIABLES, Settings, SettingsError
-from vmjit.errors import VmjitError
+from vmjit.debug import CATEGORIES, VARIABLES, Settings
+from vmjit.errors import SettingsError, VmjitError
 
 NOTHING = {"HOME": "/home/u"}
 

@@ -1,6 +1,6 @@
-"""A guest of six 16-bit instructions: what tests of the core use, so that no real architecture leaks into it.
+"""A guest of a dozen 16-bit instructions: what tests of the core use, so that no real architecture leaks into it.
 
-Eight registers of 64 bits, r0 reads as zero. Offsets of branches count from the branch.
+Eight registers of 64 bits, r0 reads as zero. Offsets of branches count from the branch. Memory of zeros halts.
 """
 
 from vmjit.guest import Guest, SyscallAbi
@@ -22,6 +22,7 @@ toy = InstructionSet(
         "rb": Operand(3, file=R),
         "imm": Operand(signed=True),
         "offset": Operand(signed=True, relative=True),
+        "step": Operand(1, structural=(0, 1), names=("up", "down")),
     },
 )
 
@@ -56,6 +57,43 @@ def bnez(cpu: Cpu, ra: Operandlike, offset: Operandlike) -> None:
     cpu.branch_if(cpu.r[ra] != 0, cpu.pc + offset)
 
 
+@toy.instruction("call rd, offset", "0110 rd offset[9:1]", ext="toy")
+def call(cpu: Cpu, rd: Operandlike, offset: Operandlike) -> None:
+    cpu.r[rd] = cpu.next_pc
+    cpu.jump(cpu.pc + offset, "call")
+
+
+@toy.instruction("jr ra", "0111 ra 000 000 000", ext="toy")
+def jr(cpu: Cpu, ra: Operandlike) -> None:
+    cpu.jump(cpu.r[ra], "indirect")
+
+
+@toy.instruction("flush", "1000 000 000 000 000", ext="toy")
+def flush(cpu: Cpu) -> None:
+    cpu.exit("flush_code")
+
+
+@toy.instruction("clock rd", "1001 rd 000 000 000", ext="toy")
+def clock(cpu: Cpu, rd: Operandlike) -> None:
+    cpu.r[rd] = cpu.clock()
+
+
+@toy.instruction("brk", "1010 000 000 000 000", ext="toy")
+def brk(cpu: Cpu) -> None:
+    cpu.trap("breakpoint")
+
+
+@toy.instruction("even ra", "1011 ra 000 000 000", ext="toy")
+def even(cpu: Cpu, ra: Operandlike) -> None:
+    cpu.trap_if((cpu.r[ra] & 1) != 0, "misaligned", cpu.r[ra])
+
+
+@toy.instruction("step ra, step", "1100 ra step 00 000 000", ext="toy")
+def step_status(cpu: Cpu, ra: Operandlike, step: int) -> None:
+    status = cpu.read("status")
+    cpu.write("status", status - cpu.r[ra] if step else status + cpu.r[ra])
+
+
 toy.abbreviation(
     "mov rd, ra", "0010 rd ra 000 000", of=add, ext="toy", within=add, rd=lambda rd: rd, ra=lambda ra: ra, rb=lambda: 0
 )
@@ -74,3 +112,12 @@ guest = Guest(
     registers=tuple(f"r{n}" for n in range(8)),
     description="toy",
 )
+
+
+def assemble(text: str, pc: int) -> bytes:
+    """The code of one instruction a line, from `pc` on; `;` begins a comment."""
+    code = b""
+    for line in text.splitlines():
+        if line := line.partition(";")[0].strip():
+            code += toy.assemble(line, pc + len(code))
+    return code

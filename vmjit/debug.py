@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-from vmjit.errors import VmjitError
+from vmjit.errors import SettingsError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,10 +45,6 @@ VARIABLES = {  # name: (option of `vmjit run` that does the same, what it holds)
 # fmt: on
 
 _TRUTH = {"": False, "0": False, "no": False, "off": False, "1": True, "yes": True, "on": True}
-
-
-class SettingsError(VmjitError):
-    """An environment variable or an option has a value that means nothing; the message says what would."""
 
 
 class Settings:

@@ -1,6 +1,8 @@
 """Every exception vmjit raises.
 
     VmjitError
+      UsageError              a command line asks for something that is not there
+      SettingsError           an environment variable or an option has a value that means nothing
       DescriptionError        a guest is written wrongly (import time)
         EncodingError         an encoding row cannot be read
         OverlapError          two encodings match the same bits
@@ -20,6 +22,14 @@ What a guest program does wrong while it runs is never an exception: it is an ex
 
 class VmjitError(Exception):
     """Root of all exceptions of this package; its message says what to do."""
+
+
+class UsageError(VmjitError):
+    """The command line asks for something that is not there."""
+
+
+class SettingsError(VmjitError):
+    """An environment variable or an option has a value that means nothing; the message says what would."""
 
 
 class DescriptionError(VmjitError):

@@ -12,14 +12,14 @@ import sys
 from importlib import import_module
 
 from vmjit import __version__
-from vmjit.debug import SettingsError, wants_traceback
-from vmjit.errors import GuestError, VmjitError
+from vmjit.debug import wants_traceback
+from vmjit.errors import GuestError, SettingsError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["UsageError", "main", "printable"]
+__all__ = ["main", "printable"]
 
 OK, CANNOT_WRITE, BAD_OPTION, INTERNAL, CANNOT_EXECUTE, NOT_FOUND = 0, 1, 2, 125, 126, 127
 INTERRUPTED, PIPE_CLOSED = 130, 141  # 128 + SIGINT, 128 + SIGPIPE, as a shell reports them
@@ -31,10 +31,6 @@ COMMANDS = {
     "doc": "print a table: isa, ir, dumps",
     "doctor": "say whether vmjit can run here, and if not why",
 }
-
-
-class UsageError(VmjitError):
-    """The command line asks for something that is not there."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

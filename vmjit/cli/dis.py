@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from vmjit.cli import UsageError, printable
-from vmjit.errors import ElfError
+from vmjit.cli import printable
+from vmjit.errors import ElfError, UsageError
 from vmjit.guest import get
 from vmjit.isa.decoder import DecodeTable
 from vmjit.isa.instruction import Decoded

@@ -9,8 +9,9 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from vmjit.cli import COMMANDS, UsageError
+from vmjit.cli import COMMANDS
 from vmjit.debug import VARIABLES, Settings
+from vmjit.errors import UsageError
 
 TIERS = ("auto", "reference", "interpreter", "jit")
 TOPICS = ("isa", "ir", "dumps")

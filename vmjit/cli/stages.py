@@ -8,13 +8,12 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from vmjit.cli import UsageError
 from vmjit.cli.dis import address_of
 from vmjit.debug import Settings
 from vmjit.engine.compile import compile_region
 from vmjit.engine.formation import Former
 from vmjit.engine.trace import Tracer
-from vmjit.errors import MemoryAccessError
+from vmjit.errors import MemoryAccessError, UsageError
 from vmjit.guest import get
 from vmjit.jit.compiler import Compiler
 from vmjit.loader import elf

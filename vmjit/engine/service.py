@@ -1,25 +1,25 @@
 """The compile service: requests go to a child process while the guest goes on, and a thread takes in what comes back.
 
 One request is under way at a time; the others wait here, so that nobody ever blocks on a full pipe. A worker that dies
-is noted once and not started again: the guest goes on in the interpreter.
+is noted once and not started again: the guest goes on in the interpreter. The worker shares nothing with the guest: it
+is in a process group of its own, and has none of the guest's descriptors, whose readers would wait for it.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import sys
 from _thread import allocate_lock, start_new_thread
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vmjit.engine.worker import receive, send
 from vmjit.errors import CompileError
 
-if TYPE_CHECKING:
-    from collections.abc import Set
-
 LOWEST_FD = 200  # above what guests redirect, below any usual limit of descriptors
+STDERR = 2
 PIPE_SIZE = 1 << 20
 _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ
 
@@ -28,16 +28,16 @@ Done = Callable[[bool, Any], None]  # whether it worked; the result, or what was
 
 
 class Service:
-    """`guest` is a guest's name; `on_start(pid, fds)` is told of the child, which the guest must not see."""
+    """`guest` is a guest's name; `pids` and `fds` hold what the guest must not see: the worker and the pipes to it."""
 
     def __init__(
-        self, guest: str, cache_root: str | None, settings: dict[str, Any], on_start: Callable[[int, Set[int]], None]
+        self, guest: str, cache_root: str | None, settings: dict[str, Any], pids: set[int], fds: set[int]
     ) -> None:
         self.command = (
             f"import sys; sys.path[:] = {sys.path!r}; from vmjit.engine.worker import main; "
             f"main({guest!r}, {cache_root or ''!r}, dump_settings={settings!r})"
         )
-        self.on_start = on_start
+        self.pids, self.fds = pids, fds
         self.lock = allocate_lock()
         self.waiting: dict[Any, tuple[Make, Done]] = {}  # key -> request
         self.busy: tuple[Any, Done] | None = None
@@ -81,8 +81,8 @@ class Service:
     def abandon(self) -> None:
         """In a forked child: the worker is the parent's; another is started when one is needed."""
         if self.child is not None:
-            for fd in self.child[1:]:
-                os.close(fd)
+            self._close_pipes(self.child)
+            self.pids.discard(self.child[0])
         self.lock = allocate_lock()
         self.waiting, self.busy, self.child = {}, None, None
 
@@ -92,7 +92,7 @@ class Service:
             self.waiting.clear()
             self.failure = self.failure or "closed"
             if self.child is not None:
-                os.close(self.child[1])
+                self._close(self.child[1])
 
     def _next(self) -> None:
         """Send the next request; the lock is held."""
@@ -117,14 +117,23 @@ class Service:
     def _start(self) -> None:
         to_child, from_parent = _pipe()
         to_parent, from_child = _pipe()
-        actions = [(os.POSIX_SPAWN_DUP2, to_child, 0), (os.POSIX_SPAWN_DUP2, from_child, 1)]
+        actions: list[tuple[int, ...]] = [(os.POSIX_SPAWN_DUP2, to_child, 0), (os.POSIX_SPAWN_DUP2, from_child, 1)]
+        # One that is closed by now does not make the spawn fail.
+        actions += [(os.POSIX_SPAWN_CLOSE, int(fd)) for fd in os.listdir("/proc/self/fd") if int(fd) > STDERR]
         pid = os.posix_spawn(
-            sys.executable, [sys.executable, "-c", self.command], dict(os.environ), file_actions=actions, setpgroup=0
+            sys.executable,
+            [sys.executable, "-c", self.command],
+            dict(os.environ),
+            file_actions=actions,
+            setpgroup=0,
+            setsigmask=(),
+            setsigdef=(signal.SIGCHLD, signal.SIGTERM),  # the guest may ignore them
         )
         os.close(to_child)
         os.close(from_child)
         self.child = (pid, from_parent, to_parent)
-        self.on_start(pid, {from_parent, to_parent})
+        self.pids.add(pid)
+        self.fds.update((from_parent, to_parent))
         start_new_thread(self._listen, (to_parent, pid))
 
     def _listen(self, source: int, pid: int) -> None:
@@ -138,8 +147,7 @@ class Service:
                 if self.child is None or self.child[0] != pid:
                     return
                 if answer is None:
-                    os.close(source)
-                    self._fail("the compile worker ended")
+                    self._fail("the compile worker ended; VMJIT_TRACEBACK=1 shows what it said")
                     return
                 busy, self.busy = self.busy, None
             if busy is not None:
@@ -150,11 +158,33 @@ class Service:
     def _fail(self, why: str) -> None:
         """Give up compiling; the lock is held."""
         self.failure = self.failure or why
-        self.child = None
+        if self.child is not None:
+            self._close_pipes(self.child)
+            start_new_thread(self._reap, (self.child[0],))
+            self.child = None
         busy, self.busy = self.busy, None
         if busy is not None:
             start_new_thread(busy[1], (False, self.failure))
         self._next()
+
+
+    def _close(self, fd: int) -> None:
+        """From now on the number may be the guest's."""
+        self.fds.discard(fd)
+        os.close(fd)
+
+    def _close_pipes(self, child: tuple[int, int, int]) -> None:
+        for fd in child[1:]:
+            if fd in self.fds:
+                self._close(fd)
+
+    def _reap(self, pid: int) -> None:
+        """Wait for a worker whose pipes are closed; from then on the number may be a child of the guest."""
+        try:
+            os.waitpid(pid, 0)
+        except ChildProcessError:
+            pass  # the guest ignores SIGCHLD, so the kernel waited for it
+        self.pids.discard(pid)
 
 
 def _pipe() -> tuple[int, int]:

@@ -51,17 +51,21 @@ class RegionCpu(Cpu):
         self.forwarding = emitter
         self.blocks = blocks
         self.at = 0
+        self.leader = 0
+        self.again: Block | None = None
         self.count: Value | None = None  # of retired instructions where the block begins
 
-    def begin(self, block: Block) -> None:
-        """Trace into a block of which nothing is known."""
+    def begin(self, block: Block, leader: int, again: Block | None = None) -> None:
+        """Trace into a block of which nothing is known; its jumps to itself, `leader`, go to `again`, a copy of it."""
         self.forwarding.begin(block)
         self.count = None
+        self.leader = leader
+        self.again = again
 
     def step(self, instruction: Instruction, fields: Mapping[str, int], pc: int, size: int) -> None:
         """Trace one instruction."""
         assert instruction.semantics is not None
-        self.at = self.emitter.pc = pc  # type: ignore[assignment]
+        self.at = self.emitter.pc = pc
         self.pc = self.const(pc)
         self.size = size
         self.ended = False
@@ -78,6 +82,8 @@ class RegionCpu(Cpu):
         address = target.constant
         if address is None or kind not in FOLLOWED or address not in self.blocks:
             return super().goto(target, kind)
+        if address == self.leader and self.again is not None:
+            return self.again
         block = self.blocks[address]
         return block if address > self.at else self.checked(target, block)
 

@@ -66,6 +66,10 @@ PASSES = {
 # Stock pipelines and their level: they cost 2 to 5 times a list picked by hand; for comparison.
 PIPELINES = {"O1": 1, "O2": 2, "O3": 3}
 
+# Loop strength reduction gives each guest address and counter of a loop a register of its own, for the loop alone, and
+# spills what the region has in registers; kernels/sieve.c takes half as long again with it.
+_OPTIONS = ("-disable-lsr",)
+
 _ERROR = re.compile(r"<string>:(\d+):\d+: error: (.*)")
 
 
@@ -75,6 +79,8 @@ class Compiler:
     def __init__(self, cpu: str | None = None, features: str | None = None, speed: int = 2) -> None:
         import llvmlite.binding as llvm
 
+        for option in _OPTIONS:
+            llvm.set_option("vmjit", option)
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
         self.cpu = llvm.get_host_cpu_name() if cpu is None else cpu
