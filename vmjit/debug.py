@@ -140,9 +140,14 @@ class Settings:
             "filter": ",".join((*ranges, *self.names)),
             "log": self.log or "",
             "verify": self.verify,
-            "passes": ",".join(self.passes or ()),
+            "passes": self.passes_text,
             "cache_dir": self.cache_dir or "",
         }
+
+    @property
+    def passes_text(self) -> str:
+        """The passes as the variable names them; empty for all."""
+        return ",".join(self.passes or ())
 
     def wants(self, category: str) -> bool:
         """Whether a category (with a pass's name: `ir.fold`) is to be dumped."""

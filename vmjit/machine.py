@@ -98,16 +98,20 @@ class Machine:
             emulator_argv=emulator_argv,
             argv0_option="--argv0" if emulator_argv else None,
         )
-        self.service = Service(self.guest.name, self.settings.cache_dir, self.settings.for_child(), self._hide)
+        self.service = Service(
+            self.guest.name,
+            self.settings.cache_dir,
+            self.settings.for_child(),
+            self.process.hidden_children,
+            self.process.reserved_fds,
+        )
         self.cache = Cache(self.settings.cache_dir, self.guest.name)
-        self.hart = _hart_class(self.settings)(self.guest, self.memory, self.service, self.cache, self.settings, tier=tier, sync=sync)
+        self.hart = _hart_class(self.settings)(
+            self.guest, self.memory, self.service, self.cache, self.settings, tier=tier, sync=sync
+        )
         self.hart.set_limit(max_instructions)
         self.seconds = 0.0
         self._wire(image)
-
-    def _hide(self, pid: int, fds: set[int]) -> None:
-        self.process.hidden_children.add(pid)
-        self.process.reserved_fds.update(fds)
 
     def _wire(self, image: elf.Image) -> None:
         """Set the registers a program starts with, and what system calls ask of the hart."""

@@ -49,7 +49,10 @@ def main(options: argparse.Namespace) -> int:
     def show(stage: str, text: object) -> None:
         sys.stdout.write(f"== {stage}\n{str(text).rstrip()}\n\n")
 
-    show("bytes", "\n".join(f"{start:#x}  {memory.read(start, end - start, EXECUTE).hex()}" for start, end in plan.ranges()))
+    show(
+        "bytes",
+        "\n".join(f"{start:#x}  {memory.read(start, end - start, EXECUTE).hex()}" for start, end in plan.ranges()),
+    )
     made = compile_region(plan, guest.layout, tracer, Compiler(), Settings.from_environment(), show)
     show("code", f"{len(made.blob.code)} bytes")
     return 0

@@ -26,10 +26,10 @@ def rows(machine: Machine) -> list[tuple[str, str]]:
         ("run time", f"{seconds:.3f} s, {instructions / max(seconds, 1e-9) / 1e6:.1f} MIPS"),
         (
             "regions",
-            f"{counters.regions} of {counters.compiled_instructions} instructions, {counters.code_bytes} bytes of code, "
-            f"{counters.refused} refused, {len(counters.failures)} failed",
+            f"{counters.regions} of {counters.compiled_instructions} instructions, {counters.code_bytes} bytes of code",
         ),
-        ("cache hits", f"{counters.cache_hits} of {counters.regions}"),
+        ("cache hits", f"{counters.cache_hits} of {counters.regions} regions"),
+        ("compiled", f"{counters.compiled_here}, {counters.refused} refused, {len(counters.failures)} failed"),
         ("compile time", f"{spent:.3f} s in the worker" if spent else "none"),
         *((f"  {stage}", f"{time * 1000:.1f} ms") for stage, time in stages.items()),
         ("exits", f"{counters.exits.total():,}"),

@@ -472,7 +472,7 @@ class _Lowering:
         )
 
     def require_address(self, pc: str) -> None:
-        """Exit unless code can lie there: in guest memory and even, which one comparison of the rotated address tells."""
+        """Exit unless code can lie there: in guest memory and even, as one comparison of the rotated address tells."""
         rotated, fits = self.fresh(), self.fresh()
         bad, good = self.labels("fetch", "reach")
         self.emit(f"{rotated} = call i64 @llvm.fshr.i64(i64 {pc}, i64 {pc}, i64 1)")

@@ -1,14 +1,21 @@
 """Compiled code on disk: one folder for each version of vmjit, LLVM and processor, one file for each piece of code.
 
 Files are content-addressed and written beside their place, then renamed, so readers and writers need no lock. Whatever
-is wrong with a file (truncated, damaged, someone else's) it counts as absent and is written anew.
+is wrong with a file (truncated, damaged, someone else's) it counts as absent and is written anew. The name of a
+region's file says the address it was made for and the digest of the guest code it was made from, so a later run finds
+it by looking at guest memory, without decoding anything.
 """
 
 from __future__ import annotations
 
+import marshal
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 from vmjit import __version__
 from vmjit.jit.blob import Blob
@@ -20,6 +27,39 @@ if TYPE_CHECKING:
 MAX_BYTES = 256 << 20  # of one folder; half of it goes, the oldest files first, when it is exceeded
 _CODE_PACKAGES = ("codegen", "engine", "guest", "guest/riscv", "ir", "isa", "jit", "passes")
 _DIGEST_BYTES = 16
+_REGION_PREFIX = "region-"
+
+Ranges = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Region:
+    """A compiled region: guest addresses that enter it, address ranges it was made from, how many instructions."""
+
+    entries: tuple[int, ...]
+    ranges: Ranges
+    instructions: int
+    blob: Blob
+
+    def to_bytes(self) -> bytes:
+        body = marshal.dumps((self.entries, self.ranges, self.instructions, self.blob.to_bytes()))
+        return crc32(body).to_bytes(4, "little") + body
+
+    @staticmethod
+    def from_bytes(data: bytes) -> Region:
+        """The inverse of to_bytes; ValueError for anything else."""
+        if crc32(data[4:]) != int.from_bytes(data[:4], "little"):
+            raise ValueError("the region is damaged: its checksum does not match")
+        try:
+            entries, ranges, instructions, blob = marshal.loads(data[4:])
+        except (EOFError, TypeError, ValueError) as error:
+            raise ValueError(f"not a region: {error}") from error
+        return Region(entries, ranges, instructions, Blob.from_bytes(blob))
+
+
+def region_key(pc: int, entries: tuple[int, ...], ranges: Ranges, code: bytes, passes: str) -> str:
+    """The name of the file of a region made from these bytes, those of all ranges one after another."""
+    return f"{_REGION_PREFIX}{pc:x}-{digest(marshal.dumps((entries, ranges), 2), code, passes)}"
 
 
 class Cache:
@@ -29,19 +69,69 @@ class Cache:
         self.folder = None if root is None else os.path.join(root, digest(identity(), guest))
 
     def get(self, key: str) -> Blob | None:
-        """What was stored under the key."""
+        """The blob stored under the key."""
+        data = self._read(key)
+        try:
+            return None if data is None else Blob.from_bytes(data)
+        except ValueError:
+            return None
+
+    def put(self, key: str, blob: Blob) -> None:
+        """Store a blob."""
+        self._write(key, blob.to_bytes())
+
+    def get_region(self, key: str) -> Region | None:
+        """The region stored under its region_key()."""
+        data = self._read(key)
+        try:
+            return None if data is None else Region.from_bytes(data)
+        except ValueError:
+            return None
+
+    def put_region(self, key: str, region: Region) -> None:
+        """Store a region."""
+        self._write(key, region.to_bytes())
+
+    def find_region(self, pc: int, read: Callable[[int, int], bytes | None], passes: str) -> Region | None:
+        """The largest region for an address whose code is what `read(address, size)` gives."""
+        best = None
+        for key in self._regions.get(pc, ()):
+            region = self.get_region(key)
+            if region is None or (best is not None and region.instructions <= best.instructions):
+                continue
+            parts = [read(start, end - start) for start, end in region.ranges]
+            code = b"".join(part for part in parts if part is not None)
+            if None not in parts and region_key(pc, region.entries, region.ranges, code, passes) == key:
+                best = region
+        return best
+
+    @cached_property
+    def _regions(self) -> dict[int, list[str]]:
+        """The names of all regions that were there when first asked, by address."""
+        found: dict[int, list[str]] = {}
+        try:
+            names = [] if self.folder is None else os.listdir(self.folder)
+        except OSError:
+            names = []
+        for name in names:
+            address, dash, _ = name.removeprefix(_REGION_PREFIX).partition("-")
+            if name.startswith(_REGION_PREFIX) and dash and "." not in name:
+                found.setdefault(int(address, 16), []).append(name)
+        return found
+
+    def _read(self, key: str) -> bytes | None:
         if self.folder is None:
             return None
         try:
             with open(os.path.join(self.folder, key), "rb") as file:
                 if os.fstat(file.fileno()).st_uid != os.getuid():
                     return None  # code that another user could have put there must not run
-                return Blob.from_bytes(file.read())
-        except (OSError, ValueError):
+                return file.read()
+        except OSError:
             return None
 
-    def put(self, key: str, blob: Blob) -> None:
-        """Store a blob; a disk that is full or read-only costs the cache, not the run."""
+    def _write(self, key: str, data: bytes) -> None:
+        """A disk that is full or read-only costs the cache, not the run."""
         if self.folder is None:
             return
         path = os.path.join(self.folder, key)
@@ -49,7 +139,7 @@ class Cache:
         try:
             os.makedirs(self.folder, mode=0o700, exist_ok=True)
             with open(fresh, "wb") as file:
-                file.write(blob.to_bytes())
+                file.write(data)
             os.replace(fresh, path)
         except OSError:
             return

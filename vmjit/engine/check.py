@@ -115,9 +115,7 @@ class CheckedHart(Hart):
             pc = target
         return found, overlay.log
 
-    def _compare(
-        self, placed: Placed, start: int, expected: dict[int, Point], log: list[tuple[int, int]]
-    ) -> None:
+    def _compare(self, placed: Placed, start: int, expected: dict[int, Point], log: list[tuple[int, int]]) -> None:
         words, layout = self.words, self.guest.layout
         where = f"region {placed.pc:#x} entered at {start:#x}"
         found = expected.get(words[self._instret])
@@ -135,4 +133,3 @@ class CheckedHart(Hart):
             ours = self.memory.read(address, 1)[0]
             if ours != byte:
                 raise MismatchError(f"{where}: memory at {address:#x} holds {ours:#x}, the reference {byte:#x}")
-

@@ -6,7 +6,7 @@ Everything else, hot code, code that changed, instructions for the reference eva
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -14,6 +14,7 @@ from functools import cached_property
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from vmjit.engine.cache import Cache, Region
 from vmjit.engine.native import FOREVER, Native
 from vmjit.engine.regions import Regions
 from vmjit.ir.exits import ExitReason
@@ -23,7 +24,6 @@ from vmjit.memory.address_space import EXECUTE, PAGE_SIZE, WRITE
 
 if TYPE_CHECKING:
     from vmjit.debug import Settings
-    from vmjit.engine.cache import Cache
     from vmjit.engine.reference import Reference
     from vmjit.engine.service import Service
     from vmjit.guest import Guest
@@ -53,10 +53,11 @@ class Counters:
     exits: Counter[str] = field(default_factory=Counter)
     regions: int = 0
     compiled_instructions: int = 0
+    compiled_here: int = 0  # regions that LLVM made in this run
     cache_hits: int = 0
     refused: int = 0
     code_bytes: int = 0
-    seconds: Counter[str] = field(default_factory=Counter)  # by stage of compilation
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))  # by stage of compilation
     failures: list[str] = field(default_factory=list)
 
 
@@ -87,6 +88,7 @@ class Hart:
         self.guest = guest
         self.memory = memory
         self.service = service
+        self.cache = cache
         self.settings = settings
         self.tier = tier
         self.sync = sync
@@ -245,24 +247,45 @@ class Hart:
             self.regions.clear()
             self.asked.clear()
         self.asked.add(pc)
-        epoch = self.regions.epoch
-        request = self._request(pc)
-        if self.sync:
-            from vmjit.errors import CompileError
-
-            try:
-                self._take(pc, epoch, True, self.service.wait(request))
-            except CompileError as error:
-                self._take(pc, epoch, False, str(error))
+        stored = self.cache.find_region(pc, self._code, self.settings.passes_text)
+        if stored is not None:
+            self.counters.cache_hits += 1
+            self._place(pc, stored)
+        elif self.sync:
+            self._compile_now(pc)
         else:
+            epoch = self.regions.epoch
             self.service.submit(
                 pc,
-                lambda: self._request(pc) if self.regions.epoch == epoch else None,
+                lambda: self._request_if_wanted(pc, epoch),
                 lambda worked, result: self._take(pc, epoch, worked, result),
             )
         if self.tier is Tier.JIT:
             self.native.cool(pc, HOT_JIT)
         return None
+
+    def _code(self, address: int, size: int) -> bytes | None:
+        """Guest code; None when it is not all executable."""
+        return self.memory.read(address, size, EXECUTE) if self.memory.accessible(address, size, EXECUTE) else None
+
+    def _compile_now(self, pc: int) -> None:
+        from vmjit.errors import CompileError
+
+        epoch = self.regions.epoch
+        try:
+            self._take(pc, epoch, True, self.service.wait(self._request(pc)))
+        except CompileError as error:
+            self._take(pc, epoch, False, str(error))
+
+    def _request_if_wanted(self, pc: int, epoch: int) -> tuple[Any, ...] | None:
+        """The request when its turn comes: code may have changed since, or be in a region made in the meantime."""
+        if self.regions.epoch != epoch:
+            return None
+        if self.regions.covers(pc):
+            self.asked.discard(pc)
+            self.native.cool(pc, HOT_AUTO)
+            return None
+        return self._request(pc)
 
     # Compilation.
 
@@ -287,22 +310,25 @@ class Hart:
         if result is None:
             counters.refused += 1
             return
-        data, entries, ranges, instructions, seconds, cached = result
+        data, seconds, cached = result
         began = perf_counter()
-        blob = Blob.from_bytes(data)
+        region = Region.from_bytes(data)
         with self.regions.lock:
             if self.regions.epoch != epoch:
                 self.asked.discard(pc)
                 return
-            placed = self.regions.place(pc, blob, entries, ranges)
-        if placed is None:
-            return
-        counters.regions += 1
+            self._place(pc, region)
         counters.cache_hits += cached
-        counters.compiled_instructions += instructions
-        counters.code_bytes += len(blob.code)
-        counters.seconds.update(seconds)
+        counters.compiled_here += not cached
+        for stage, spent in seconds.items():
+            counters.seconds[stage] += spent
         counters.seconds["load"] += perf_counter() - began
+
+    def _place(self, pc: int, region: Region) -> None:
+        if self.regions.place(pc, region) is not None:
+            self.counters.regions += 1
+            self.counters.compiled_instructions += region.instructions
+            self.counters.code_bytes += len(region.blob.code)
 
     # Code that changes.
 

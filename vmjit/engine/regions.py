@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 from vmjit.ir.layout import INTERPRETER_SIZE, LINE_BIAS, PAGE_BITS
 
 if TYPE_CHECKING:
+    from vmjit.engine.cache import Ranges, Region
     from vmjit.engine.native import Native
     from vmjit.jit.blob import Blob
 
 SYMBOL = "region"  # the function of a region's module
-
-Ranges = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,9 @@ class Regions:
         self.epoch = 0  # advances whenever code changes
         self.is_full = False
 
-    def place(self, pc: int, blob: Blob, entries: tuple[int, ...], ranges: Ranges) -> Placed | None:
+    def place(self, pc: int, region: Region) -> Placed | None:
         """Make a region known; None when the arena is full, until clear() is called."""
+        blob, entries, ranges = region.blob, region.entries, region.ranges
         with self.lock:
             offset = self.native.arena.allocate(len(blob.code))
             if offset is None:
@@ -62,6 +62,12 @@ class Regions:
                 if entry == pc or self.native.code_of(entry) < INTERPRETER_SIZE:
                     self.native.set_code(entry, code)
             return placed
+
+    def covers(self, pc: int) -> bool:
+        """Whether some region was made from the code at an address."""
+        with self.lock:
+            there = [self.by_offset[offset] for offset in self.by_page.get(pc >> PAGE_BITS, ())]
+            return any(start <= pc < end for placed in there for start, end in placed.ranges)
 
     def find(self, offset: int) -> Placed | None:
         """The region whose code holds an arena offset."""

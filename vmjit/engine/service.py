@@ -167,7 +167,6 @@ class Service:
             start_new_thread(busy[1], (False, self.failure))
         self._next()
 
-
     def _close(self, fd: int) -> None:
         """From now on the number may be the guest's."""
         self.fds.discard(fd)

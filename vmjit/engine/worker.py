@@ -17,12 +17,12 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from vmjit.debug import Settings
-from vmjit.engine.cache import Cache, digest
+from vmjit.engine.cache import Cache, Region, region_key
 from vmjit.errors import VmjitError
 from vmjit.jit.blob import Blob
 
 if TYPE_CHECKING:
-    from vmjit.engine.formation import Former, Plan
+    from vmjit.engine.formation import Former
     from vmjit.engine.trace import Tracer
     from vmjit.guest import Guest
     from vmjit.jit.compiler import Compiler
@@ -100,30 +100,25 @@ class Worker:
 
     def region(
         self, pc: int, start: int, code: bytes, executed: bytes | None, limit: int
-    ) -> tuple[bytes, tuple[int, ...], tuple[tuple[int, int], ...], int, dict[str, float], bool] | None:
-        """Blob, entries, code ranges, instructions, seconds by stage, whether it was cached; None: not compilable."""
+    ) -> tuple[bytes, dict[str, float], bool] | None:
+        """A region as cache.Region's bytes, seconds by stage, whether it was cached; None: it cannot be compiled."""
         began = perf_counter()
         plan = self.former.form(pc, _fetcher(start, code), _ran(start, executed), limit)
-        formed = perf_counter() - began
+        seconds = {"form": perf_counter() - began}
         if plan is None:
             return None
-        key = self.key(plan)
-        blob = self.cache.get(key)
-        seconds = {"form": formed}
-        cached = blob is not None
-        if blob is None:
-            from vmjit.engine.compile import compile_region
+        ranges = plan.ranges()
+        parts = b"".join(code[first - start : end - start] for first, end in ranges)
+        key = region_key(pc, plan.entries, ranges, parts, self.settings.passes_text)
+        found = self.cache.get_region(key)
+        if found is not None:
+            return found.to_bytes(), seconds, True
+        from vmjit.engine.compile import compile_region
 
-            made = compile_region(plan, self.guest.layout, self.tracer, self.compiler, self.settings)
-            blob, seconds = made.blob, {**seconds, **made.seconds}
-            self.cache.put(key, blob)
-        return blob.to_bytes(), plan.entries, plan.ranges(), len(plan.steps), seconds, cached
-
-    def key(self, plan: Plan) -> str:
-        """What the code of a plan depends on besides this program."""
-        words = array("Q", [pc for pc in plan.steps] + [step.decoded.word for step in plan.steps.values()])
-        entries = array("Q", plan.entries)
-        return digest(words.tobytes(), entries.tobytes(), ",".join(self.settings.passes or ("",)))
+        made = compile_region(plan, self.guest.layout, self.tracer, self.compiler, self.settings)
+        region = Region(plan.entries, ranges, len(plan.steps), made.blob)
+        self.cache.put_region(key, region)
+        return region.to_bytes(), {**seconds, **made.seconds}, False
 
 
 def _fetcher(start: int, code: bytes) -> Callable[[int, int], int | None]:
