@@ -420,6 +420,13 @@ class _Lowering:
 
     def exit(self, reason: str, pc: str, argument: str) -> None:
         """Return to the host."""
+        if self.handler is None and argument == "0" and pc.isdigit():
+            # A region has many of these; the common code is elsewhere, and gets the reason in place of the arena.
+            slot = self.fresh()
+            self.emit(f"{slot} = getelementptr i8, ptr %slots, i64 {int(pc) * SLOT_SCALE}")
+            number = int(ExitReason[reason.upper()])
+            self.go(self.pointer_word("leave"), slot, f"inttoptr (i64 {number} to ptr)")
+            return
         self.put("pc", pc)
         self.put("reason", str(int(ExitReason[reason.upper()])))
         self.put("arg", argument)
@@ -465,10 +472,10 @@ class _Lowering:
         self.emit(f"{target} = getelementptr i8, ptr {code}, i64 {offset}")
         self.go(target, slot)
 
-    def go(self, target: str, slot: str) -> None:
+    def go(self, target: str, slot: str, code: str = "%code") -> None:
         self.emit(
             f"musttail call {CONVENTION} void {target}(ptr {slot}, ptr %state, ptr %memory, ptr %slots, "
-            f"ptr %code, i64 {self.instret})\nret void"
+            f"ptr {code}, i64 {self.instret})\nret void"
         )
 
     def require_address(self, pc: str) -> None:

@@ -71,7 +71,15 @@ def pc_of_slot(result: str) -> str:
 def runtime(layout: Layout) -> str:
     """All functions but the decode stub and the handlers."""
     return "\n".join(
-        (_enter(layout), _launch(layout), _fault(layout), _cold(layout), _illegal(layout), _emulate(layout))
+        (
+            _enter(layout),
+            _launch(layout),
+            _fault(layout),
+            _cold(layout),
+            _leave(layout),
+            _illegal(layout),
+            _emulate(layout),
+        )
     )
 
 
@@ -196,6 +204,20 @@ hot:
 {leave(layout, ExitReason.HOT, "%pc", "0", "h")}
 go:
 {tail("%slot", "g")}
+}}"""
+
+
+def _leave(layout: Layout) -> str:
+    """The exits of regions: the reason comes in place of the arena."""
+    return f"""
+define {CONVENTION} void @leave({PARAMETERS}) nounwind {{
+{pc_of_slot("%pc")}
+%reason = ptrtoint ptr %code to i64
+{put(layout, "pc", "i64", "%pc", "x")}
+{put(layout, "reason", "i64", "%reason", "x")}
+{put(layout, "arg", "i64", "0", "x")}
+{put(layout, "instret", "i64", "%instret", "x")}
+ret void
 }}"""
 
 

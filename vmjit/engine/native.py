@@ -70,6 +70,7 @@ class Native:
             ("pages", self.pages.base),
             ("handlers", self.symbol("handlers")),
             ("cold", self.symbol("cold")),
+            ("leave", self.symbol("leave")),
         ):
             self.words[layout.word(name)] = value
         enter = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.symbol("enter"))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from vmjit.jit.compiler import Compiler
 
 # Symbols of the interpreter that the host looks up; the names of handlers would only cost time at every start.
-INTERPRETER_SYMBOLS = ("enter", "fault", "cold", "previous", "signal", "illegal", "emulate", "handlers")
+INTERPRETER_SYMBOLS = ("enter", "fault", "cold", "leave", "previous", "signal", "illegal", "emulate", "handlers")
 INTERPRETER_KEY = "interpreter"
 WORD = 8  # bytes of the code word of a slot
 

@@ -25,6 +25,7 @@ ENGINE_WORDS = {
             "pages",  # host address of a byte for each guest page: not 0 when instructions may be decoded from it
             "handlers",  # host address of the table of interpreter handlers: offsets from `code` by variant
             "cold",  # host address of the native code for jumps from regions into interpreted code
+            "leave",  # host address of the native code that returns from a region to the host
             "host_stack",  # stack pointer of the native entry function, for recovery from a host fault
             "access_slot",  # slot of the instruction that accesses memory (interpreter)
             "access_instret",  # instret at that instruction
