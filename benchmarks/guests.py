@@ -175,7 +175,7 @@ def hart(code: bytes, tier: str, cache: str, data: int = 4096) -> Iterator[Hart]
     from vmjit.memory.address_space import AddressSpace
 
     guest, settings = get("riscv64"), Settings(cache_dir=cache)
-    service = Service(guest.name, cache, settings.for_child(), lambda pid, fds: None)
+    service = Service(guest.name, cache, settings.for_child(), set(), set())
     with AddressSpace() as memory:
         made = Hart(guest, memory, service, Cache(cache, guest.name), settings, tier=Tier(tier), sync=True)
         _load(memory, code, data)

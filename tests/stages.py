@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 
-from machines import CODE, DATA, PAGE, guest_named, instructions_of, interpreter_of, memory_with
+from machines import CODE, PAGE, assemble, guest_named, instructions_of, interpreter_of, memory_with
 
 from vmjit.codegen.lower import Handler, lower_handler, lower_region
+from vmjit.engine.cache import Region as Compiled
 from vmjit.engine.compile import LLVM_PASSES
 from vmjit.engine.formation import Former, Plan
 from vmjit.engine.interpreter import places_of, trace_handler
@@ -87,8 +88,6 @@ def planned(header: Header, before: str) -> Plan:
 
 
 def assembled(header: Header, before: str) -> bytes:
-    from machines import assemble
-
     return assemble(before, CODE, header["guest"])
 
 
@@ -117,10 +116,10 @@ def handler(header: Header, before: str) -> str:
 
 
 def lowered(header: Header, before: str) -> str:
-    """lower/: IR; the LLVM text, which LLVM accepts."""
+    """lower/: IR; the LLVM text, which LLVM accepts, without the metadata that is the same for all."""
     found = lower_region(parse_region(before), guest_named(header["guest"]).layout)
     Compiler().compile(found, LLVM_PASSES, verify=True)
-    return found
+    return re.sub(r"^(!\d |!llvm).*\n", "", found, flags=re.MULTILINE)
 
 
 def run(header: Header, before: str) -> str:
@@ -196,7 +195,7 @@ class _Natively:
         native.allow_decoding(CODE // PAGE)
         if compiled:
             entries = tuple(region.entries) or (region.pc,)
-            Regions(native).place(region.pc, self.blob, entries, ((region.pc, region.pc + 2),))
+            Regions(native).place(region.pc, Compiled(entries, ((region.pc, region.pc + 2),), 1, self.blob))
         native.words[guest.layout.word("pc")] = region.pc
         prepare(guest, native.words, given)
         native.enter()
@@ -217,5 +216,3 @@ STAGES: dict[str, Stage] = {
     "lower": lowered,
     "run": run,
 }
-
-__all__ = ["DATA", "STAGES"]

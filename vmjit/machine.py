@@ -111,6 +111,7 @@ class Machine:
         )
         self.hart.set_limit(max_instructions)
         self.seconds = 0.0
+        self.is_child = False  # made by a fork of the guest
         self._wire(image)
 
     def _wire(self, image: elf.Image) -> None:
@@ -129,9 +130,31 @@ class Machine:
 
         process.set_stack_pointer = set_register(stack_pointer)
         process.set_thread_pointer = set_register(guest.layout.word(guest.thread_pointer))
-        process.before_fork = self.service.lock_for_fork
-        process.after_fork_in_parent = self.service.unlock_after_fork
-        process.after_fork_in_child = self.service.abandon
+        process.before_fork = self._lock_for_fork
+        process.after_fork_in_parent = self._unlock_after_fork
+        process.after_fork_in_child = self._begin_as_child
+
+    def _lock_for_fork(self) -> None:
+        """What another thread holds while the process is copied would stay locked in the child for ever.
+
+        The order: the service reads memory for its requests, and a change of mappings drops regions.
+        """
+        self.service.lock_for_fork()
+        self.memory.lock.acquire()
+        self.hart.regions.lock.acquire()
+
+    def _unlock_after_fork(self) -> None:
+        self.hart.regions.lock.release()
+        self.memory.lock.release()
+        self.service.unlock_after_fork()
+
+    def _begin_as_child(self) -> None:
+        """What the parent asked its worker for will never come here."""
+        self.hart.regions.lock.release()
+        self.memory.lock.release()
+        self.service.abandon()
+        self.hart.asked.clear()
+        self.is_child = True
 
     def run(self) -> Result:
         """Run until the guest ends or is stopped."""

@@ -1,7 +1,8 @@
 """`vmjit run`: runs a program and ends as it ended.
 
-The exit code is the guest's, 128+n for a signal, 124 (as timeout(1)) when it was stopped. SIGINT keeps its default
-action, so Ctrl-C ends everything at once, native code included.
+The exit code is the guest's, 128+n for a signal, 124 (as timeout(1)) when it was stopped. A process whose parent is the
+guest's ends by the signal itself, because wait(2) tells the two apart. SIGINT keeps its default action, so Ctrl-C ends
+everything at once, native code included.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ def main(options: argparse.Namespace) -> int:
     code = STOPPED if result.code is None else result.code
     sys.stdout.flush()
     sys.stderr.flush()
+    if result.signal is not None and (machine.is_child or options.raise_signals):
+        die_by(result.signal)
     # Nothing here needs tidying that the kernel does not do faster; threads of the compile service must not hold us.
     os._exit(code)
 
@@ -65,17 +68,42 @@ def emulator_argv(options: argparse.Namespace) -> list[str]:
     for flag, value in (("-L", options.sysroot), ("--cache-dir", options.cache_dir)):
         if value is not None:
             argv += [flag, value]
-    return argv + [f"--{name}" for name in ("sync", "strace") if getattr(options, name)]
+    for flag, number in (("--timeout", options.timeout), ("--max-instructions", options.max_instructions)):
+        if number is not None:
+            argv += [flag, str(number)]
+    return [*argv, "--raise-signals", *(f"--{name}" for name in ("no-cache", "sync", "strace") if chosen(options, name))]
+
+
+def chosen(options: argparse.Namespace, flag: str) -> bool:
+    return bool(getattr(options, flag.replace("-", "_")))
+
+
+def die_by(number: int) -> None:
+    """End this process by that signal, without a core file: it would be the emulator's."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    if number not in (signal.SIGKILL, signal.SIGSTOP):
+        ctypes_signal = ctypes.CDLL(None).signal
+        ctypes_signal.argtypes = (ctypes.c_int, ctypes.c_void_p)
+        ctypes_signal(number, None)
+    os.kill(os.getpid(), number)
 
 
 def stop_after(machine: Machine, seconds: float) -> None:
-    """Stop the guest after that time; end the process if it does not react."""
+    """End the process after that time, and each that the guest forks."""
     from threading import Timer
+
+    deadline = monotonic() + seconds
 
     def end() -> None:
         print(f"vmjit: stopped after {seconds:g} s", file=sys.stderr, flush=True)
         os._exit(STOPPED)
 
-    timer = Timer(seconds, end)
-    timer.daemon = True
-    timer.start()
+    def start() -> None:
+        timer = Timer(max(0.0, deadline - monotonic()), end)
+        timer.daemon = True
+        timer.start()
+
+    start()
+    os.register_at_fork(after_in_child=start)

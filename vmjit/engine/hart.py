@@ -102,7 +102,8 @@ class Hart:
         self._pc, self._instret, self._limit = map(layout.word, ("pc", "instret", "limit"))
         self._reason, self._arg = map(layout.word, ("reason", "arg"))
         self._rounding = layout.word(layout.rounding) if layout.rounding else None
-        self.native.set_heat({Tier.AUTO: HOT_AUTO, Tier.JIT: HOT_JIT}.get(tier, AGAIN))
+        self._threshold = {Tier.AUTO: HOT_AUTO, Tier.JIT: HOT_JIT}.get(tier, AGAIN)
+        self.native.set_heat(self._threshold)
         memory.code_changed = self.code_changed
         self._handlers: dict[ExitReason, Callable[[int, int], Stop | None]] = {
             ExitReason.HOT: self._hot,
@@ -246,6 +247,9 @@ class Hart:
         if self.regions.is_full:
             self.regions.clear()
             self.asked.clear()
+        if not self.native.may_decode(pc >> PAGE_BITS):
+            self.native.cool(pc, self._threshold)  # nothing of it ran yet
+            return self._undecoded(pc, pc)
         self.asked.add(pc)
         stored = self.cache.find_region(pc, self._code, self.settings.passes_text)
         if stored is not None:
@@ -265,8 +269,13 @@ class Hart:
         return None
 
     def _code(self, address: int, size: int) -> bytes | None:
-        """Guest code; None when it is not all executable."""
-        return self.memory.read(address, size, EXECUTE) if self.memory.accessible(address, size, EXECUTE) else None
+        """Guest code; None when it is not all executable. Its pages count as decoded from now on."""
+        if not self.memory.accessible(address, size, EXECUTE):
+            return None
+        for page in range(address >> PAGE_BITS, ((address + size - 1) >> PAGE_BITS) + 1):
+            if not self.native.may_decode(page):
+                self._undecoded(page << PAGE_BITS, page << PAGE_BITS)
+        return self.memory.read(address, size, EXECUTE)
 
     def _compile_now(self, pc: int) -> None:
         from vmjit.errors import CompileError

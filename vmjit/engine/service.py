@@ -81,7 +81,8 @@ class Service:
     def abandon(self) -> None:
         """In a forked child: the worker is the parent's; another is started when one is needed."""
         if self.child is not None:
-            self._close_pipes(self.child)
+            for fd in self.child[1:]:
+                self._close(fd)
             self.pids.discard(self.child[0])
         self.lock = allocate_lock()
         self.waiting, self.busy, self.child = {}, None, None
@@ -138,29 +139,27 @@ class Service:
 
     def _listen(self, source: int, pid: int) -> None:
         """The thread that takes in answers."""
-        while True:
-            try:
-                answer = receive(source)
-            except OSError:
-                answer = None
+        while (answer := receive(source)) is not None:
             with self.lock:
-                if self.child is None or self.child[0] != pid:
-                    return
-                if answer is None:
-                    self._fail("the compile worker ended; VMJIT_TRACEBACK=1 shows what it said")
-                    return
                 busy, self.busy = self.busy, None
             if busy is not None:
                 busy[1](answer[1], answer[2])
             with self.lock:
                 self._next()
+        with self.lock:
+            self._close(source)
+            self._fail("the compile worker ended; VMJIT_TRACEBACK=1 shows what it said")
+        try:
+            os.waitpid(pid, 0)
+        except ChildProcessError:
+            pass  # the guest ignores SIGCHLD, so the kernel waited for it
+        self.pids.discard(pid)
 
     def _fail(self, why: str) -> None:
         """Give up compiling; the lock is held."""
         self.failure = self.failure or why
         if self.child is not None:
-            self._close_pipes(self.child)
-            start_new_thread(self._reap, (self.child[0],))
+            self._close(self.child[1])
             self.child = None
         busy, self.busy = self.busy, None
         if busy is not None:
@@ -169,21 +168,9 @@ class Service:
 
     def _close(self, fd: int) -> None:
         """From now on the number may be the guest's."""
-        self.fds.discard(fd)
-        os.close(fd)
-
-    def _close_pipes(self, child: tuple[int, int, int]) -> None:
-        for fd in child[1:]:
-            if fd in self.fds:
-                self._close(fd)
-
-    def _reap(self, pid: int) -> None:
-        """Wait for a worker whose pipes are closed; from then on the number may be a child of the guest."""
-        try:
-            os.waitpid(pid, 0)
-        except ChildProcessError:
-            pass  # the guest ignores SIGCHLD, so the kernel waited for it
-        self.pids.discard(pid)
+        if fd in self.fds:
+            self.fds.discard(fd)
+            os.close(fd)
 
 
 def _pipe() -> tuple[int, int]:

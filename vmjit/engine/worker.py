@@ -16,7 +16,7 @@ from functools import cached_property
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from vmjit.debug import Settings
+from vmjit.debug import Settings, wants_traceback
 from vmjit.engine.cache import Cache, Region, region_key
 from vmjit.errors import VmjitError
 from vmjit.jit.blob import Blob
@@ -167,6 +167,8 @@ def main(guest_name: str, cache_root: str, *, dump_settings: dict[str, Any]) -> 
     os.dup2(null, 0)
     os.dup2(2, 1)  # whatever LLVM prints is no message
     settings = Settings.from_environment(**dump_settings)
+    if not settings.categories and not wants_traceback():
+        os.dup2(null, 2)  # it may be a pipe that somebody reads to the end, which the guest closes
     cache = Cache(cache_root or None, guest_name)
     try:
         serve(Worker(get(guest_name), cache, settings), source, target)
