@@ -123,7 +123,7 @@ def lowered(header: Header, before: str) -> str:
 
 
 def run(header: Header, before: str) -> str:
-    """run/: IR or assembly; `; run: before => after` holds by the meaning of the IR, natively, and for assembly in tier 0.
+    """run/: IR or assembly; `; run: before => after` holds by the IR, natively, and for assembly in tier 0.
 
     `before` and `after` are registers and 64-bit words of memory: r1=5 [0x20008]=-1.
     """

@@ -93,9 +93,11 @@ def test_selects_ranges() -> None:
 def test_selects_symbols() -> None:
     made = settings(FILTER="main,0x10")
     assert made.selects(0x10) and not made.selects(0x100)
-    known = made.with_symbols(lambda pc: ("main", pc - 0x100) if 0x100 <= pc < 0x120 else None)
+    known = made.with_symbols(lambda name: (0x100, 0x120) if name == "main" else None)
     assert known.selects(0x10) and known.selects(0x11F) and not known.selects(0x120)
-    assert known.names == {"main"} and made.find_symbol is None
+    assert made.names == {"main"} and not known.names
+    with pytest.raises(SettingsError, match="no symbol is named 'main'"):
+        made.with_symbols(lambda name: None)
 
 
 def test_dump_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    FindSymbol = Callable[[int], tuple[str, int] | None]  # as SymbolTable.lookup: (name, offset) of an address
+    FindSymbol = Callable[[str], tuple[int, int] | None]  # as SymbolTable.range: first address and end
 
 # fmt: off
 CATEGORIES = {
@@ -53,17 +53,15 @@ class Settings:
     categories   what to dump
     ranges       guest addresses to dump, each (first, end)
     names        symbols to dump; with neither names nor ranges, everything is
-    find_symbol  tells the symbol of an address, for `names`; see `with_symbols`
     log          absolute path of the file to dump to, None for stderr
     passes       names of the passes to run, None for all
     cache_dir    folder for compiled code, None for no cache
     """
 
-    __slots__ = ("cache_dir", "categories", "check", "find_symbol", "log", "names", "passes", "ranges", "verify")
+    __slots__ = ("cache_dir", "categories", "check", "log", "names", "passes", "ranges", "verify")
     cache_dir: str | None
     categories: frozenset[str]
     check: bool
-    find_symbol: FindSymbol | None
     log: str | None
     names: frozenset[str]
     passes: tuple[str, ...] | None
@@ -76,14 +74,13 @@ class Settings:
         cache_dir: str | None = None,
         categories: frozenset[str] = frozenset(),
         check: bool = False,
-        find_symbol: FindSymbol | None = None,
         log: str | None = None,
         names: frozenset[str] = frozenset(),
         passes: tuple[str, ...] | None = None,
         ranges: tuple[tuple[int, int], ...] = (),
         verify: bool = False,
     ) -> None:
-        values = (cache_dir, categories, check, find_symbol, log, names, passes, ranges, verify)
+        values = (cache_dir, categories, check, log, names, passes, ranges, verify)
         for name, value in zip(self.__slots__, values, strict=True):
             object.__setattr__(self, name, value)
 
@@ -127,10 +124,16 @@ class Settings:
             verify=truth("VMJIT_VERIFY", verify),
         )
 
-    def with_symbols(self, find_symbol: FindSymbol) -> Settings:
-        """The same settings, which now know the program's symbols."""
+    def with_symbols(self, find: FindSymbol) -> Settings:
+        """The same settings with the names of the filter replaced by their addresses. Raises SettingsError."""
+        ranges = []
+        for name in self.names:
+            found = find(name)
+            if found is None:
+                raise SettingsError(f"filter: no symbol is named {name!r}, and it is no address like 0x10144")
+            ranges.append(found)
         values = {name: getattr(self, name) for name in self.__slots__}
-        return Settings(**{**values, "find_symbol": find_symbol})
+        return Settings(**{**values, "names": frozenset(), "ranges": (*self.ranges, *ranges)})
 
     def for_child(self) -> dict[str, str | bool]:
         """Arguments of `from_environment` that give a child process the same settings, but for symbols."""
@@ -160,10 +163,7 @@ class Settings:
         """Whether what happens at this guest address is to be dumped."""
         if not self.ranges and not self.names:
             return True
-        if any(first <= pc < end for first, end in self.ranges):
-            return True
-        symbol = self.find_symbol(pc) if self.names and self.find_symbol else None
-        return symbol is not None and symbol[0] in self.names
+        return any(first <= pc < end for first, end in self.ranges)
 
     def dump(self, category: str, text: object) -> None:
         """Write str(text) to the log if the category is wanted; it is not made otherwise."""

@@ -56,6 +56,18 @@ def _hart_class(settings: Settings) -> type[Hart]:
     return CheckedHart
 
 
+class RegisterText:
+    """The registers as text, made only when it is shown."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+
+    def __str__(self) -> str:
+        guest, words = self.machine.guest, self.machine.hart.words
+        values = [f"{name:>6} {words[guest.layout.word(name)]:016x}" for name in guest.registers]
+        return "\n".join(" ".join(values[i : i + 4]) for i in range(0, len(values), 4))
+
+
 class Machine:
     """One user-mode process.
 
@@ -81,13 +93,14 @@ class Machine:
         strace: TextIO | None = None,
         emulator_argv: Sequence[str] = (),
     ) -> None:
-        self.settings = settings if settings is not None else Settings.from_environment()
         self.guest = get("riscv64")
         executable = elf.read_executable(path, machine=self.guest.elf_machine)
         self.symbols = elf.symbols(path)
         self.memory = AddressSpace()
         image = elf.load(executable, self.memory)
         self.symbols.bias = image.bias
+        settings = settings if settings is not None else Settings.from_environment()
+        self.settings = settings.with_symbols(self.symbols.range) if settings.names else settings
         self.process = Process(
             self.memory,
             executable=path,
@@ -188,6 +201,7 @@ class Machine:
             return Result(None, None, f"stopped after {self.hart.instructions} instructions at {self.where(stop.pc)}")
         signal = SIGBUS if stop.signal == SIGBUS else SIGNALS[stop.reason]
         about = f" on address {stop.argument:#x}" if stop.reason in (ExitReason.FAULT, ExitReason.MISALIGNED) else ""
+        self.settings.dump("guest-error", RegisterText(self))
         return Result(None, signal, f"{NAMES[signal]}{about} at {self.where(stop.pc)}{self.text_at(stop.pc)}")
 
     def where(self, pc: int) -> str:

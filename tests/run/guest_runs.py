@@ -1,8 +1,8 @@
 """How the tests of this directory run a guest program: under vmjit in each tier, and under qemu-riscv64.
 
 A program's source opens with a comment that may hold directives, one a line: `args: …` (`{tmp}` is an empty directory),
-`env: NAME=value`, `stdin: …` (with \\n), `exit: code`, `link: flags`. Death by signal n counts as exit
-code 128+n in both.
+`env: NAME=value`, `stdin: …` (with \\n), `exit: code`, `link: flags`, `needs: feature that vmjit lacks`. Death by
+signal n counts as exit code 128+n in both.
 """
 
 import os
@@ -25,15 +25,22 @@ TIERS: dict[str, tuple[str, ...]] = {
 }
 FAST_TIERS = tuple(tier for tier in TIERS if tier != "reference")
 TIMEOUT_SECONDS = 120
+
+# What vmjit says, in a line on standard error, when a program wants what it lacks.
+MISSING = {
+    "signal delivery": "delivery to handlers is not supported",
+    "threads": "threads are not supported",
+}
 KILL_GRACE_SECONDS = 5
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run shows to the outside."""
+    """What a run shows to the outside; standard error is not compared."""
 
     stdout: bytes
     code: int
+    stderr: bytes = field(default=b"", compare=False)
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,7 @@ class Invocation:
     env: dict[str, str] = field(default_factory=dict)
     code: int | None = None
     link: tuple[str, ...] = ()
+    needs: str | None = None
 
     @classmethod
     def of_source(cls, source: Path) -> "Invocation":
@@ -57,6 +65,7 @@ class Invocation:
             env={name: value} if name else {},
             code=int(found["exit"]) if "exit" in found else None,
             link=tuple(found.get("link", "").split()),
+            needs=found.get("needs"),
         )
 
 
@@ -70,7 +79,7 @@ def _directives(source: Path) -> dict[str, str]:
         if not line.startswith(("//", "# ")):
             break
         key, colon, value = line.lstrip("/# ").partition(": ")
-        if colon and key in ("args", "env", "stdin", "exit", "link"):
+        if colon and key in ("args", "env", "stdin", "exit", "link", "needs"):
             found[key] = value
     return found
 
@@ -83,6 +92,14 @@ def run_vmjit(tier: str, program: Path, invocation: Invocation, scratch: Path) -
 def run_qemu(qemu: str, program: Path, invocation: Invocation, scratch: Path) -> Outcome:
     """Run a guest program under qemu-riscv64."""
     return _run([qemu, str(program)], invocation, scratch)
+
+
+def assert_says_what_is_missing(outcome: Outcome, expected: Outcome, feature: str) -> None:
+    """A program that needs what vmjit lacks cannot succeed, but it must be clear why."""
+    assert outcome != expected, f"vmjit can do this now: remove `needs: {feature}` from the program"
+    lines = outcome.stderr.decode().splitlines()
+    assert any(line.startswith("vmjit: ") and MISSING[feature] in line for line in lines), lines
+    assert "Traceback" not in outcome.stderr.decode()
 
 
 def _run(command: Sequence[str], invocation: Invocation, scratch: Path) -> Outcome:
@@ -107,7 +124,7 @@ def _run(command: Sequence[str], invocation: Invocation, scratch: Path) -> Outco
             f"no end within {TIMEOUT_SECONDS} s: {shlex.join(command)}\n{_tail(stdout)}{_tail(stderr)}"
         ) from None
     sys.stderr.write(_tail(stderr))  # pytest shows it when the test fails
-    return Outcome(stdout, 128 - process.returncode if process.returncode < 0 else process.returncode)
+    return Outcome(stdout, 128 - process.returncode if process.returncode < 0 else process.returncode, stderr)
 
 
 def _tail(text: bytes) -> str:

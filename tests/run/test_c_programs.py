@@ -1,12 +1,21 @@
 """Every C program of tests/programs/c behaves under vmjit as under qemu-riscv64: same standard output, same exit code.
 
-Each is built static at -O0 and -O2 and run in every tier (the reference tier, the slow one, only sees the -O2 builds).
+Programs with the directive `needs` want something that vmjit lacks; it must say so. Each is built static at -O0 and -O2 and run in every tier (the reference tier, the slow one, only sees the -O2 builds).
 """
 
 from pathlib import Path
 
 import pytest
-from guest_runs import FAST_TIERS, PROGRAMS, TIERS, Build, Invocation, Judge, run_vmjit
+from guest_runs import (
+    FAST_TIERS,
+    PROGRAMS,
+    TIERS,
+    Build,
+    Invocation,
+    Judge,
+    assert_says_what_is_missing,
+    run_vmjit,
+)
 
 SOURCES = sorted((PROGRAMS / "c").glob("*.c"))
 BUILDS = [("-O2", tier) for tier in TIERS] + [("-O0", tier) for tier in FAST_TIERS]
@@ -23,4 +32,8 @@ def test_same_as_qemu(
     if invocation.code is not None:
         assert expected.code == invocation.code
     assert expected.stdout, "a program that prints nothing tests nothing"
-    assert run_vmjit(tier, program, invocation, tmp_path) == expected
+    outcome = run_vmjit(tier, program, invocation, tmp_path)
+    if invocation.needs is None:
+        assert outcome == expected
+    else:
+        assert_says_what_is_missing(outcome, expected, invocation.needs)

@@ -98,6 +98,7 @@ def _add_run(parser: Parser) -> frozenset[str]:
     )
     tune("--no-cache", action="store_true", help="neither read nor keep compiled code")
     tune("--sync", action="store_true", help="wait for each compilation instead of interpreting meanwhile")
+    tune("--raise-signals", action="store_true", help="end by the program's fatal signal, not with exit code 128+n")
     show("--stats", action="store_true", help="print counters when the program ends")
     show("--strace", action="store_true", help="print system calls")
     show("--check", action="store_true", help=same("--check"))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from vmjit.cli.options import settings
@@ -20,11 +21,12 @@ if TYPE_CHECKING:
     import argparse
 
 STOPPED = 124
-GRACE = 0.5  # seconds for a guest that was asked to stop: it may be blocked in a system call
+PASSED_ON = ("no_cache", "sync", "strace", "check")  # flags that also hold for programs that the guest executes
 
 
 def main(options: argparse.Namespace) -> int:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    chosen = settings(options)
     machine = Machine(
         options.program,
         options.arguments,
@@ -34,14 +36,14 @@ def main(options: argparse.Namespace) -> int:
         tier=Tier(options.tier),
         sync=options.sync,
         max_instructions=options.max_instructions,
-        settings=settings(options),
-        strace=sys.stderr if options.strace else None,
+        settings=chosen,
+        strace=sys.stderr if options.strace or chosen.wants("syscall") else None,
         emulator_argv=emulator_argv(options),
     )
     if options.timeout is not None:
         stop_after(machine, options.timeout)
     result = machine.run()
-    if options.stats:
+    if options.stats or chosen.wants("time"):
         from vmjit.cli.stats import print_stats
 
         print_stats(machine)
@@ -63,19 +65,21 @@ def environment(options: argparse.Namespace) -> dict[str, str]:
 
 
 def emulator_argv(options: argparse.Namespace) -> list[str]:
-    """The command line, up to the program, with which a program that the guest executes is run."""
-    argv = [sys.executable, "-m", "vmjit", "run", "--tier", options.tier]
-    for flag, value in (("-L", options.sysroot), ("--cache-dir", options.cache_dir)):
+    """The command line, up to the program, with which a program that the guest executes is run.
+
+    It says itself where our modules are: environment and current directory are the guest's by then.
+    """
+    command = f"import sys; sys.path[:] = {sys.path!r}; from vmjit.cli import main; sys.exit(main())"
+    argv = [sys.executable, "-I", "-c", command, "run", "--raise-signals", "--tier", options.tier]
+    for flag, value in (
+        ("--sysroot", options.sysroot),
+        ("--cache-dir", options.cache_dir),
+        ("--timeout", options.timeout),
+        ("--max-instructions", options.max_instructions),
+    ):
         if value is not None:
-            argv += [flag, value]
-    for flag, number in (("--timeout", options.timeout), ("--max-instructions", options.max_instructions)):
-        if number is not None:
-            argv += [flag, str(number)]
-    return [*argv, "--raise-signals", *(f"--{name}" for name in ("no-cache", "sync", "strace") if chosen(options, name))]
-
-
-def chosen(options: argparse.Namespace, flag: str) -> bool:
-    return bool(getattr(options, flag.replace("-", "_")))
+            argv += [flag, os.path.abspath(value) if isinstance(value, str) else str(value)]
+    return argv + [f"--{name.replace('_', '-')}" for name in PASSED_ON if getattr(options, name)]
 
 
 def die_by(number: int) -> None:
@@ -83,10 +87,9 @@ def die_by(number: int) -> None:
     import resource
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    if number not in (signal.SIGKILL, signal.SIGSTOP):
-        ctypes_signal = ctypes.CDLL(None).signal
-        ctypes_signal.argtypes = (ctypes.c_int, ctypes.c_void_p)
-        ctypes_signal(number, None)
+    if number != signal.SIGKILL:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (number,))
     os.kill(os.getpid(), number)
 
 

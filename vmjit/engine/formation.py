@@ -37,7 +37,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """A region to be translated. `leaders` are the addresses where blocks begin, `entries` those entered from outside."""
+    """A region to be translated: blocks begin at `leaders`, and `entries` are those entered from outside."""
 
     pc: int
     steps: Mapping[int, Step]

@@ -93,6 +93,7 @@ class Hart:
         self.tier = tier
         self.sync = sync
         self.counters = Counters()
+        self._dumps_exits = settings.wants("exit")
         self.native = Native(guest.layout, memory, self._interpreter(cache))
         self.words = self.native.words
         self.regions = Regions(self.native)
@@ -146,6 +147,8 @@ class Hart:
         words = self.words
         reason = ExitReason(words[self._reason])
         self.counters.exits[reason.name] += 1
+        if self._dumps_exits and self.settings.selects(words[self._pc]):
+            self.settings.dump("exit", f"{reason.name.lower()} at {words[self._pc]:#x}, {words[self._arg]:#x}")
         handle = self._handlers.get(reason)
         if handle is None:
             return Stop(reason, words[self._pc], words[self._arg])
@@ -196,6 +199,8 @@ class Hart:
         return None
 
     def _emulate(self, pc: int, _: int) -> Stop | None:
+        if self.settings.wants("unimplemented"):
+            self.settings.dump("unimplemented", f"{pc:#x}: executed by the reference evaluator")
         reason, target, argument = self.reference.step(pc)
         if reason is None:
             self.words[self._pc] = target

@@ -1,8 +1,8 @@
 """Tier 0 as LLVM text: the decode stub and one handler for each instruction, made from the same description.
 
-The stub lies at offset 0 of the arena, so an empty slot leads to it. It finds the instruction in the decode table, packs
-its operands into the slot, stores the handler's offset there and goes on in the handler. Handlers are found through a
-table of offsets, one for each variant of the decode table after the first, which is for what is no instruction.
+The stub lies at offset 0 of the arena, so an empty slot leads to it. It finds the instruction in the decode table,
+packs its operands into the slot, stores the handler's offset there and goes on in the handler. Handlers are found
+through a table of offsets, one for each variant of the decode table after the first, which is for what is none.
 """
 
 from collections.abc import Mapping
@@ -50,7 +50,7 @@ def build(table: DecodeTable, layout: Layout) -> Interpreter:
             continue
         word_value = Value(PARAM, "i64")
         base, fields, values, packed = _operands(variant, word_value, layout)
-        structural = tuple((n, v) for n, v in fields.items() if base.operands[n].structural is not None)
+        structural = tuple((n, v) for n, v in fields.items() if isinstance(v, int) and _is_structural(base, n))
         key = (base, structural, variant.instruction.encoding.size)
         if key not in names:
             name = f"h{len(names)}"
@@ -139,6 +139,10 @@ def _packer(values: list[Value], word_value: Value, packed: Value) -> str:
     text = lower_operations(values, names)
     result = str(packed.attr) if packed.is_const else names[packed]
     return f"{text}ret i64 {result}\n"
+
+
+def _is_structural(instruction: Instruction, field: str) -> bool:
+    return instruction.operands[field].structural is not None
 
 
 # Handlers.

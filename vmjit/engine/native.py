@@ -9,6 +9,8 @@ from __future__ import annotations
 import ctypes
 import signal
 from array import array
+from collections.abc import Callable
+from functools import partial
 
 from vmjit.ir.layout import (
     ADDRESS_BITS,
@@ -75,7 +77,7 @@ class Native:
             self.words[layout.word(name)] = value
         enter = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.symbol("enter"))
         state = self.state.base
-        self.enter = lambda: enter(state)
+        self.enter: Callable[[], None] = partial(enter, state)
         self._catch_faults()
 
     def symbol(self, name: str) -> int:

@@ -13,6 +13,7 @@ import signal
 import sys
 from _thread import allocate_lock, start_new_thread
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from vmjit.engine.worker import receive, send
@@ -149,10 +150,8 @@ class Service:
         with self.lock:
             self._close(source)
             self._fail("the compile worker ended; VMJIT_TRACEBACK=1 shows what it said")
-        try:
+        with suppress(ChildProcessError):  # the kernel has waited for it when the guest ignores SIGCHLD
             os.waitpid(pid, 0)
-        except ChildProcessError:
-            pass  # the guest ignores SIGCHLD, so the kernel waited for it
         self.pids.discard(pid)
 
     def _fail(self, why: str) -> None:
@@ -179,8 +178,6 @@ def _pipe() -> tuple[int, int]:
     for end in os.pipe():
         ends.append(fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, LOWEST_FD))
         os.close(end)
-    try:
+    with suppress(OSError):  # a smaller one is only slower
         fcntl.fcntl(ends[1], _SET_PIPE_SIZE, PIPE_SIZE)
-    except OSError:
-        pass  # a smaller one is only slower
     return ends[0], ends[1]

@@ -29,7 +29,7 @@ def translate(plan: Plan, layout: Layout, tracer: Tracer) -> Region:
     for leader, block in blocks.items():
         copies = [block]
         for number in range(1, _copies(plan, tracer, leader)):
-            copies.append(region.new_block(f"{block.name}.{number}"))
+            copies.append(region.new_block(f"{block.name}_{number}"))
         for copy, following in zip_longest(copies, copies[1:]):
             cpu.begin(copy, leader, following)
             _block(plan, cpu, tracer, leader)

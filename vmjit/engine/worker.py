@@ -143,6 +143,7 @@ def serve(worker: Worker, source: int, target: int) -> None:
     """Answer requests until there are no more."""
     while (request := receive(source)) is not None:
         kind, number, *arguments = request
+        answer: tuple[Any, ...]
         try:
             result = worker.interpreter() if kind == "interpreter" else worker.region(*arguments)
             answer = (number, True, result)

@@ -385,6 +385,14 @@ class SymbolTable:
         found = self._by_name.get(name)
         return None if found is None else found + self.bias
 
+    def range(self, name: str) -> tuple[int, int] | None:
+        """First address and end of a symbol; of one byte if the file does not say its size."""
+        address = self.address(name)
+        if address is None:
+            return None
+        sizes = [symbol[1] for symbol in self._load() if symbol[0] + self.bias == address]
+        return address, address + max(1, *sizes)
+
     def functions(self) -> list[Symbol]:
         """All functions, sorted by address."""
         return [

@@ -1,4 +1,5 @@
 // Signal handling: sigaction with siginfo, masks, alternate stack, faults caught and left by siglongjmp.
+// needs: signal delivery
 #define _GNU_SOURCE
 #include <setjmp.h>
 #include <signal.h>

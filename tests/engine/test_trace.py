@@ -1,0 +1,125 @@
+"""What tracing one instruction tells: traits, where control goes on, and what folds on the way."""
+
+import pytest
+import toy
+from machines import CODE, guest_named, instructions_of
+
+from vmjit.engine.trace import Flow, ForwardingEmitter, Tracer, Traits, trace_alone
+from vmjit.ir.block import Region
+from vmjit.isa.instruction import Decoded
+
+AT_ONCE = Traits(ends=False, may_leave=False, alone=False)
+ACCESS = Traits(ends=False, may_leave=True, alone=False)
+END = Traits(ends=True, may_leave=True, alone=False)
+
+
+def decoded(text: str, guest: str = "toy") -> Decoded:
+    word = int.from_bytes(instructions_of(guest).assemble(text, CODE), "little")
+    found = guest_named(guest).decode_table.decode(lambda at, size: word & ((1 << 8 * size) - 1), CODE)
+    assert isinstance(found, Decoded)
+    return found
+
+
+def traits(text: str, guest: str = "toy") -> Traits:
+    found = decoded(text, guest)
+    instruction, fields = found.expand()
+    return Tracer(guest_named(guest).layout).traits_of(instruction, fields, found.size)
+
+
+def flow(text: str, guest: str = "toy") -> Flow:
+    found = decoded(text, guest)
+    instruction, fields = found.expand()
+    return Tracer(guest_named(guest).layout).flow_of(instruction, fields, CODE, found.size)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("add r1, r2, r3", AT_ONCE),
+        ("mov r1, r2", AT_ONCE),
+        ("ld r1, 0(r2)", ACCESS),
+        ("st r1, 0(r2)", ACCESS),
+        ("even r1", ACCESS),
+        ("bnez r1, 0x10000", END),
+        ("call r5, 0x10000", END),
+        ("jr r1", END),
+        ("halt", END),
+        ("brk", END),
+        ("flush", END),
+        ("clock r1", Traits(ends=False, may_leave=False, alone=True)),
+    ],
+)
+def test_traits(text: str, expected: Traits) -> None:
+    assert traits(text) == expected
+
+
+def test_structural_fields_have_traits_of_their_own() -> None:
+    """To nearest, ties away, is a rounding mode that no host has; the dynamic one may be native."""
+    dynamic, away = traits("fadd.s fa0, fa1, fa2", "riscv64"), traits("fadd.s fa0, fa1, fa2, rmm", "riscv64")
+    assert (dynamic.alone, away.alone) == (False, True)
+
+
+@pytest.mark.parametrize("text", ["csrrs a0, fflags, zero", "csrrw zero, frm, a0", "csrrs a0, time, zero"])
+def test_what_touches_the_host_is_alone(text: str) -> None:
+    assert traits(text, "riscv64").alone
+
+
+@pytest.mark.parametrize(
+    ("text", "targets", "returns"),
+    [
+        ("bnez r1, 0x10010", (CODE + 16, CODE + 2), False),
+        ("bnez r1, 0xfff0", (CODE - 16, CODE + 2), False),
+        ("call r5, 0x10010", (), True),
+        ("call r0, 0x10010", (), False),
+        ("jr r1", (), False),
+        ("halt", (), True),
+        ("flush", (), True),
+        ("brk", (), False),
+    ],
+)
+def test_flow(text: str, targets: tuple[int, ...], returns: bool) -> None:
+    assert flow(text) == Flow(targets, returns)
+
+
+@pytest.mark.parametrize(
+    ("text", "targets", "returns"),
+    [
+        ("jal zero, 0x10010", (CODE + 16,), False),
+        ("jal ra, 0x10010", (), True),
+        ("jalr ra, 0(a0)", (), True),
+        ("jalr zero, 0(ra)", (), False),
+        ("c.beqz a0, 0x10010", (CODE + 16, CODE + 2), False),
+        ("c.j 0x10010", (CODE + 16,), False),
+        ("ecall", (), True),
+        ("ebreak", (), False),
+    ],
+)
+def test_flow_of_riscv(text: str, targets: tuple[int, ...], returns: bool) -> None:
+    assert flow(text, "riscv64") == Flow(targets, returns)
+
+
+def test_registers_are_read_once_and_known_after_a_write() -> None:
+    region = Region("main")
+    emitter = ForwardingEmitter(region, region.new_block())
+    first = emitter.emit("get", "i64", attr="r1")
+    assert emitter.emit("get", "i64", attr="r1") is first
+    emitter.emit("set", None, first, attr="r2")
+    assert emitter.emit("get", "i64", attr="r2") is first
+    emitter.begin(region.new_block())
+    assert emitter.emit("get", "i64", attr="r1") is not first
+
+
+def test_what_the_host_changes_is_read_each_time() -> None:
+    region = Region("main")
+    emitter = ForwardingEmitter(region, region.new_block())
+    assert emitter.emit("get", "i64", attr="limit") is not emitter.emit("get", "i64", attr="limit")
+
+
+def test_known_fields_fold() -> None:
+    """No address is computed for a branch, and writing the zero register writes nothing."""
+    found = decoded("add r0, r1, r2")
+    region, _ = trace_alone(toy.LAYOUT, *found.expand(), CODE, 2)
+    assert not any(value.op.writes_state for value in region.blocks[0].ops)
+    found = decoded("bnez r1, 0x10010")
+    region, _ = trace_alone(toy.LAYOUT, *found.expand(), CODE, 2)
+    assert all(block.end.args[0].is_const for block in region.blocks if block.end.kind == "chain")
