@@ -3,7 +3,7 @@
 `assemble` writes programs, `Here` compiles in the caller's thread, `harts` gives one hart with memory of its own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -14,6 +14,7 @@ from vmjit import guest
 from vmjit.debug import Settings
 from vmjit.engine.cache import Cache
 from vmjit.engine.hart import Hart, Tier
+from vmjit.engine.native import Native
 from vmjit.engine.worker import Worker
 from vmjit.errors import VmjitError
 from vmjit.guest import Guest
@@ -22,6 +23,7 @@ from vmjit.memory.address_space import EXECUTE, READ, WRITE, AddressSpace
 
 CODE, DATA, PAGE = 0x10000, 0x20000, 0x1000
 NO_CACHE = Cache(None, "")
+MakeNative = Callable[..., Native]
 
 
 @cache

@@ -136,9 +136,7 @@ def environment() -> dict[str, str]:
 
 def run_small(name: str) -> None:
     """Each benchmark of a module on its first and its last parameters, in the current directory; prints the figures."""
-    guests.KERNELS = {  # type: ignore[misc]
-        kernel: replace(guests.KERNELS[kernel], warm=1_000_000) for kernel in KERNELS
-    }
+    guests.KERNELS = {kernel: replace(guests.KERNELS[kernel], warm=1_000_000) for kernel in KERNELS}
     module = importlib.import_module(f"benchmarks.{name}")
     for constant, value in SMALL[name].items():
         setattr(module, constant, value)

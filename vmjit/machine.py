@@ -18,6 +18,7 @@ from vmjit.engine.service import Service
 from vmjit.guest import get
 from vmjit.ir.exits import ExitReason
 from vmjit.linux import Exited, Killed, Process
+from vmjit.linux.signals import SIG_IGN
 from vmjit.loader import elf
 from vmjit.memory.address_space import AddressSpace
 
@@ -200,6 +201,8 @@ class Machine:
         if stop.reason is ExitReason.LIMIT:
             return Result(None, None, f"stopped after {self.hart.instructions} instructions at {self.where(stop.pc)}")
         signal = SIGBUS if stop.signal == SIGBUS else SIGNALS[stop.reason]
+        if self.process.signals.action(signal).handler > SIG_IGN:
+            self.process.report(f"signal {signal} has a handler; delivery to handlers is not supported")
         about = f" on address {stop.argument:#x}" if stop.reason in (ExitReason.FAULT, ExitReason.MISALIGNED) else ""
         self.settings.dump("guest-error", RegisterText(self))
         return Result(None, signal, f"{NAMES[signal]}{about} at {self.where(stop.pc)}{self.text_at(stop.pc)}")

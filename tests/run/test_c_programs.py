@@ -1,6 +1,7 @@
 """Every C program of tests/programs/c behaves under vmjit as under qemu-riscv64: same standard output, same exit code.
 
-Programs with the directive `needs` want something that vmjit lacks; it must say so. Each is built static at -O0 and -O2 and run in every tier (the reference tier, the slow one, only sees the -O2 builds).
+Each is built static at -O0 and -O2 and run in every tier (the reference tier, the slow one, only sees the -O2 builds).
+A program with the directive `needs` wants something that vmjit lacks, which must say so.
 """
 
 from pathlib import Path

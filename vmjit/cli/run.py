@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import argparse
 
 STOPPED = 124
+COERCED = ("C.UTF-8", "C.utf8", "UTF-8")  # Python sets LC_CTYPE to one of these when it starts in the C locale: PEP 538
 PASSED_ON = ("no_cache", "sync", "strace", "check")  # flags that also hold for programs that the guest executes
 
 
@@ -61,7 +62,15 @@ def main(options: argparse.Namespace) -> int:
 def environment(options: argparse.Namespace) -> dict[str, str]:
     """The guest's environment: the host's with the changes asked for."""
     env = {name: value for name, value in os.environ.items() if name not in options.unset}
+    if env.get("LC_CTYPE", "") in COERCED and not was_given("LC_CTYPE"):
+        del env["LC_CTYPE"]
     return env | dict(assignment.split("=", 1) for assignment in options.env)
+
+
+def was_given(name: str) -> bool:
+    """Whether this process was started with that variable."""
+    with open("/proc/self/environ", "rb") as file:
+        return any(entry.startswith(f"{name}=".encode()) for entry in file.read().split(b"\0"))
 
 
 def emulator_argv(options: argparse.Namespace) -> list[str]:

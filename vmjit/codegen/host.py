@@ -7,7 +7,8 @@ Offsets in ucontext_t and siginfo_t are those of Linux's <asm/sigcontext.h> and 
 from functools import cache
 
 FAULT_ADDRESS_OFFSET = 16  # si_addr in siginfo_t
-CONTEXT_STACK_OFFSET = 40 + 8 * 15  # REG_RSP in ucontext_t
+CONTEXT_FRAME_OFFSET = 40 + 8 * 10  # REG_RBP in ucontext_t
+CONTEXT_STACK_OFFSET = 40 + 8 * 15  # REG_RSP
 CONTEXT_PC_OFFSET = 40 + 8 * 16  # REG_RIP
 
 MXCSR_DEFAULT = 0x1F80  # all exceptions masked, round to nearest

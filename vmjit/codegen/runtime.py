@@ -1,7 +1,7 @@
 """The native code around guest code, as LLVM text: entering it, leaving it by a fault, counting jumps.
 
-`enter(state)` is what the host calls. `launch` notes the stack pointer, so that `fault`, the host's signal handler, can
-make the thread go on in `recover`, which returns from `launch` as if guest code had. Needs nothing from outside but the
+`enter(state)` is what the host calls. It notes the frame pointer and `launch` the stack pointer, so that `fault`, the
+host's signal handler, can make the thread go on in `recover`, which returns from `launch` as if guest code had. Needs nothing from outside but the
 words of the state; `previous` and `signal` are filled in by whoever installs the signal handler.
 """
 
@@ -114,6 +114,8 @@ define void @enter(ptr %state) nounwind {{
 {word(layout, "%pc", "pc")}
 %offset = shl i64 %pc, {SLOT_SHIFT}
 %slot = getelementptr i8, ptr %slots, i64 %offset
+%frame = call ptr @llvm.frameaddress.p0(i32 0)
+{put(layout, "host_frame", "ptr", "%frame", "e")}
 store volatile ptr %state, ptr @current
 call {CONVENTION} void @launch(ptr %slot, {ARGUMENTS})
 store volatile ptr null, ptr @current
@@ -167,6 +169,9 @@ guest:
 {word(layout, "%stack", "host_stack")}
 %sp.p = getelementptr i8, ptr %context, i64 {host.CONTEXT_STACK_OFFSET}
 store i64 %stack, ptr %sp.p
+{word(layout, "%frame", "host_frame")}
+%fp.p = getelementptr i8, ptr %context, i64 {host.CONTEXT_FRAME_OFFSET}
+store i64 %frame, ptr %fp.p
 store ptr @recover, ptr %pc.p
 ret void
 foreign:

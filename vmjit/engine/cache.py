@@ -116,7 +116,10 @@ class Cache:
         for name in names:
             address, dash, _ = name.removeprefix(_REGION_PREFIX).partition("-")
             if name.startswith(_REGION_PREFIX) and dash and "." not in name:
-                found.setdefault(int(address, 16), []).append(name)
+                try:
+                    found.setdefault(int(address, 16), []).append(name)
+                except ValueError:
+                    continue  # not a file of ours
         return found
 
     def _read(self, key: str) -> bytes | None:

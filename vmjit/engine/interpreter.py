@@ -307,7 +307,7 @@ br label %find"""
     reach = f"br label %fetch{index}"
     if size > table.parcel:
         reach = f"""\
-%end{index} = add i64 %pc, {size - 1}
+%end{index} = add i64 %pc, {size - table.parcel}
 {_require_page(f"last{index}", f"%end{index}", f"fetch{index}", layout)}"""
     return f"""\
 size{index}:

@@ -116,7 +116,8 @@ class Reference:
         try:
             decoded = self.guest.decode_table.decode(self._fetch, pc)
         except MemoryAccessError:
-            return ExitReason.UNDECODED, pc
+            longest = max(self.guest.decode_table.roots)
+            return ExitReason.UNDECODED, self.accesses.first_refused(pc, longest, EXECUTE)
         if isinstance(decoded, int):
             return ExitReason.ILLEGAL, decoded
         instruction, fields = decoded.expand()

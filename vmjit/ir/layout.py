@@ -27,6 +27,7 @@ ENGINE_WORDS = {
             "cold",  # host address of the native code for jumps from regions into interpreted code
             "leave",  # host address of the native code that returns from a region to the host
             "host_stack",  # stack pointer of the native entry function, for recovery from a host fault
+            "host_frame",  # its frame pointer, the one register that guest code must leave as it was
             "access_slot",  # slot of the instruction that accesses memory (interpreter)
             "access_instret",  # instret at that instruction
             "fault_address",  # host address that faulted

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from vmjit.linux.process import Process
 
 SIG_DFL, SIG_IGN = 0, 1
-SIGKILL, SIGPIPE, SIGALRM, SIGCHLD, SIGCONT, SIGSTOP, SIGXFSZ = 9, 13, 14, 17, 18, 19, 25
+SIGABRT, SIGKILL, SIGPIPE, SIGALRM, SIGCHLD, SIGCONT, SIGSTOP, SIGXFSZ = 6, 9, 13, 14, 17, 18, 19, 25
 LARGEST = 64
 UNBLOCKABLE = 1 << (SIGKILL - 1) | 1 << (SIGSTOP - 1)
 IGNORED_BY_DEFAULT = frozenset((SIGCHLD, SIGCONT, 23, 28))  # also SIGURG, SIGWINCH
@@ -164,6 +164,11 @@ def sys_rt_sigsuspend(process: "Process", address: int, size: int) -> int:
     (mask,) = ULONG.unpack(process.memory.read(address, 8))
     before = process.signals.blocked
     set_blocked(process, mask)
+    actions = process.signals.actions.items()
+    if any(action.handler > SIG_IGN and not mask >> number - 1 & 1 for number, action in actions):
+        # The program would call us again and again until its handler has run.
+        process.report("rt_sigsuspend waits for a signal with a handler; delivery to handlers is not supported")
+        raise Killed(SIGABRT)
     # Nothing tells us of a signal that has no host handler, so the caller's loop has to look; 100 times a second.
     time.sleep(0.01)
     process.signals.blocked = before

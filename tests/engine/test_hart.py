@@ -1,0 +1,413 @@
+"""The whole engine, with the toy guest: every tier gives the same result, and every exit is dealt with.
+
+That the toy runs here is the proof that nothing of a real guest is in the core.
+"""
+
+import threading
+import time
+from typing import Any
+
+import pytest
+import toy
+from machines import CODE, DATA, LOOP, PAGE, assemble, harts, registers, set_registers, worker_for
+
+from vmjit.engine import hart as hart_module
+from vmjit.engine.hart import Hart, Stop, Tier
+from vmjit.engine.worker import Worker
+from vmjit.ir.exits import ExitReason
+from vmjit.ir.layout import INTERPRETER_SIZE
+from vmjit.memory.address_space import EXECUTE, READ, WRITE
+
+every_tier = pytest.mark.parametrize("tier", Tier, ids=lambda tier: tier.value)
+native_tiers = pytest.mark.parametrize("tier", [Tier.INTERPRETER, Tier.JIT], ids=lambda tier: tier.value)
+FOREVER = (1 << 64) - 1
+
+
+def word(hart: Hart, name: str) -> int:
+    return hart.words[hart.guest.layout.word(name)]
+
+
+def is_compiled(hart: Hart, pc: int) -> bool:
+    return hart.native.code_of(pc) >= INTERPRETER_SIZE
+
+
+@pytest.fixture(autouse=True)
+def soon_hot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hart_module, "HOT_AUTO", 5)
+
+
+# The same in every tier.
+
+
+@every_tier
+def test_a_program(tier: Tier) -> None:
+    """A loop with a load and a store, run to its system call, goes on behind it, and then faults."""
+    with harts(assemble(LOOP + "ld r5, 0(r7)\nli r6, 0\nst r5, 8(r6)"), tier) as hart:
+        set_registers(hart, r7=DATA)
+        assert hart.run() == Stop(ExitReason.SYSCALL, CODE + 22, 0)
+        expected = {"r0": 0, "r1": 0, "r2": 16, "r3": FOREVER, "r4": 55, "r5": 0, "r6": 0, "r7": DATA, "status": 55}
+        assert registers(hart) == {**expected, "instret": 65}
+        assert hart.memory.read(DATA, 8) == (55).to_bytes(8, "little")
+        stop = hart.run()
+        assert (stop.reason, stop.pc, stop.argument) == (ExitReason.FAULT, CODE + 26, 8)
+        assert word(hart, "pc") == CODE + 26
+        assert is_compiled(hart, CODE + 8) == (tier in (Tier.AUTO, Tier.JIT))
+        assert hart.instructions >= 65
+
+
+@every_tier
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("halt", Stop(ExitReason.SYSCALL, CODE + 6, 0)),
+        ("brk", Stop(ExitReason.BREAKPOINT, CODE + 4, 0)),
+        ("even r3", Stop(ExitReason.MISALIGNED, CODE + 4, 3)),
+        ("ld r2, 0(r1)", Stop(ExitReason.FAULT, CODE + 4, DATA - 16, 11)),
+        ("st r2, 0(r1)", Stop(ExitReason.FAULT, CODE + 4, DATA - 16, 11)),
+        ("st r2, 0(r4)", Stop(ExitReason.FAULT, CODE + 4, CODE, 11)),
+        ("ld r2, 2(r5)", Stop(ExitReason.FAULT, CODE + 4, 1 << 38)),
+        ("st r2, -2(r6)", Stop(ExitReason.FAULT, CODE + 4, FOREVER)),
+    ],
+)
+def test_stops(tier: Tier, text: str, expected: Stop) -> None:
+    """The second time from compiled code, where the tier has any."""
+    with harts(assemble(f"bnez r0, {CODE + 4:#x}\nbnez r1, {CODE + 4:#x}\n{text}"), tier) as hart:
+        for _ in range(2):
+            given = {"r1": DATA - 16, "r2": 7, "r3": 3, "r4": CODE, "r5": (1 << 38) - 2, "r6": 1}
+            set_registers(hart, pc=CODE, **given)
+            found = hart.run()
+            wanted = (expected.reason, expected.pc, expected.argument)
+            assert (found.reason, found.pc, found.argument) == wanted
+            # Past the end of guest memory a region may meet the guard area, which the host refuses.
+            assert found.signal == expected.signal or tier in (Tier.REFERENCE, Tier.JIT)
+            assert word(hart, "pc") == expected.pc
+            assert {name: word(hart, name) for name in given} == given
+        assert is_compiled(hart, CODE + 4) == (tier is Tier.JIT)
+
+
+@every_tier
+@pytest.mark.parametrize(
+    ("text", "target", "reason", "address"),
+    [
+        ("jr r1", DATA, ExitReason.FAULT, DATA),
+        ("jr r1", 0, ExitReason.FAULT, 0),
+        ("jr r1", CODE + PAGE, ExitReason.FAULT, CODE + PAGE),
+        ("jr r1", CODE + 1, ExitReason.FETCH, 0),
+        ("jr r1", 1 << 38, ExitReason.FETCH, 0),
+    ],
+    ids=["not executable", "null", "unmapped", "odd", "outside"],
+)
+def test_jumps_to_what_is_no_code(tier: Tier, text: str, target: int, reason: ExitReason, address: int) -> None:
+    """The reference judges a fetch by itself and calls it a fault; a world treats both alike."""
+    with harts(assemble(text), tier) as hart:
+        set_registers(hart, r1=target)
+        stop = hart.run()
+        assert stop.pc == target == word(hart, "pc")
+        if tier is Tier.REFERENCE and reason is ExitReason.FETCH:
+            reason, address = ExitReason.FAULT, target
+        assert (stop.reason, stop.argument) == (reason, address)
+
+
+@every_tier
+def test_what_is_no_instruction(tier: Tier) -> None:
+    with harts(assemble("li r1, 1") + b"\xff\xff", tier) as hart:
+        assert hart.run() == Stop(ExitReason.ILLEGAL, CODE + 2, 0xFFFF)
+        assert word(hart, "instret") == 1
+
+
+@every_tier
+def test_the_limit(tier: Tier) -> None:
+    with harts(assemble("li r1, 1\nadd r2, r2, r1\nbnez r1, 0x10002"), tier) as hart:
+        for limit in (100, 1000, 3000):
+            hart.set_limit(limit)
+            stop = hart.run()
+            assert stop.reason is ExitReason.LIMIT
+            assert limit <= hart.instructions <= limit + 32
+        hart.set_limit(None)
+        hart.words[toy.LAYOUT.word("r2")] = 0
+
+
+@every_tier
+def test_stopping_from_another_thread(tier: Tier) -> None:
+    with harts(assemble("li r1, 1\nadd r2, r2, r1\nbnez r1, 0x10002"), tier) as hart:
+        timer = threading.Timer(0.1, hart.stop)
+        timer.start()
+        began = time.monotonic()
+        assert hart.run().reason is ExitReason.LIMIT
+        assert time.monotonic() - began < 5
+        timer.join()
+
+
+@every_tier
+def test_what_only_the_host_can_do(tier: Tier) -> None:
+    """The clock is read by the reference evaluator, in the midst of native code."""
+    with harts(assemble("li r3, 3\nagain:\nclock r2\nli r4, -1\nadd r3, r3, r4\nbnez r3, @again\nhalt"), tier) as hart:
+        before = time.time_ns() // 100
+        assert hart.run().reason is ExitReason.SYSCALL
+        assert before <= word(hart, "r2") <= time.time_ns() // 100
+        assert (word(hart, "r3"), word(hart, "instret")) == (0, 14)
+        assert (hart.counters.exits["EMULATE"] == 3) == (tier is not Tier.REFERENCE)
+
+
+# Code that changes.
+
+PATCH = """\
+    ld r2, 0(r1)      ; the new code
+    li r4, 20
+    li r5, -1
+again:
+    add r4, r4, r5
+    call r6, @patched
+    bnez r4, @again
+    st r2, 32(r7)
+    flush
+    call r6, @patched
+    halt
+patched:
+    li r3, 1
+    jr r6
+"""
+PATCHED = CODE + 20
+
+
+@every_tier
+def test_self_modified_code_is_seen_after_a_flush(tier: Tier) -> None:
+    code = assemble(PATCH)
+    assert code[20:22] == assemble("li r3, 1")
+    with harts(code, tier, writable_code=True) as hart:
+        hart.memory.write(DATA, assemble("li r3, 2\njr r6\nhalt\nhalt"))
+        set_registers(hart, r1=DATA, r7=PATCHED - 32)
+        hart.run()
+        assert word(hart, "r3") == 2
+        assert hart.counters.exits["FLUSH_CODE"] == 1
+
+
+@native_tiers
+def test_a_flush_without_change_keeps_everything(tier: Tier) -> None:
+    with harts(assemble("bnez r7, 0x10002\nflush\nhalt"), tier, writable_code=True) as hart:
+        set_registers(hart, r7=1)
+        hart.run()
+        assert hart.regions.epoch == 0 and hart.native.code_of(CODE + 2)
+
+
+@native_tiers
+def test_code_that_is_mapped_anew(tier: Tier) -> None:
+    """What the world does to executable pages reaches the hart by itself."""
+    with harts(assemble("bnez r7, 0x10002\nli r1, 1\nhalt"), tier) as hart:
+        set_registers(hart, r7=1)
+        hart.run()
+        hart.memory.map(CODE, PAGE, READ | WRITE)
+        hart.memory.write(CODE, assemble("bnez r7, 0x10002\nli r1, 2\nhalt"))
+        set_registers(hart, pc=CODE)
+        assert hart.run().reason is ExitReason.FAULT, "not executable now"
+        hart.memory.protect(CODE, PAGE, READ | EXECUTE)
+        set_registers(hart, pc=CODE)
+        assert hart.run().reason is ExitReason.SYSCALL
+        assert word(hart, "r1") == 2
+
+
+def test_code_that_is_unmapped_in_the_reference() -> None:
+    with harts(assemble("halt"), Tier.REFERENCE) as hart:
+        hart.run()
+        hart.memory.unmap(CODE, PAGE)
+        set_registers(hart, pc=CODE)
+        assert hart.run() == Stop(ExitReason.FAULT, CODE, CODE)
+
+
+# Compiling.
+
+
+def test_everything_is_hot_in_the_jit(monkeypatch: pytest.MonkeyPatch) -> None:
+    with harts(assemble("bnez r7, 0x10002\nli r1, 1\nbrk"), Tier.JIT) as hart:
+        set_registers(hart, r7=1)
+        hart.run()
+        assert is_compiled(hart, CODE + 2) and not is_compiled(hart, CODE)
+        counters = hart.counters
+        assert (counters.regions, counters.compiled_instructions, counters.failures) == (1, 2, [])
+        assert counters.code_bytes > 0 and counters.seconds["load"] > 0
+
+
+def test_the_interpreter_never_compiles() -> None:
+    with harts(assemble(LOOP), Tier.INTERPRETER) as hart:
+        hart.native.set_heat(2)
+        set_registers(hart, r7=DATA)
+        assert hart.run().reason is ExitReason.SYSCALL
+        assert hart.counters.exits["HOT"] and not hart.counters.regions
+
+
+def test_only_what_ran_is_compiled_in_auto() -> None:
+    text = "li r1, 20\nli r2, -1\nagain:\nadd r1, r1, r2\nbnez r0, @cold\nbnez r1, @again\nhalt\ncold:\nli r6, 6\nbrk"
+    with harts(assemble(text), Tier.AUTO) as hart:
+        hart.run()
+        assert hart.counters.compiled_instructions == 3
+        (placed,) = hart.regions.by_offset.values()
+        assert placed.ranges == ((CODE + 4, CODE + 10),)
+
+
+class Later:
+    """A compile service that answers when it is told to, as one in another process may at any time."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.waiting: list[tuple[Any, Any]] = []
+
+    def wait(self, request: tuple[Any, ...]) -> Any:
+        from machines import interpreter_of
+
+        assert request == ("interpreter",)
+        return interpreter_of(self.worker.guest.name)
+
+    def submit(self, key: Any, make: Any, done: Any) -> None:
+        self.waiting.append((make, done))
+
+    def answer(self) -> None:
+        for make, done in self.waiting:
+            request = make()
+            if request is not None:
+                done(True, self.worker.region(*request[1:]))
+        self.waiting.clear()
+
+
+def later(hart: Hart) -> Later:
+    hart.sync = False
+    service = Later(worker_for("toy"))
+    hart.service = service  # type: ignore[assignment]
+    return service
+
+
+ENDLESS = "li r1, 1\nadd r2, r2, r1\nbnez r1, 0x10002"
+
+
+def run_to(hart: Hart, instructions: int) -> None:
+    hart.set_limit(hart.instructions + instructions)
+    assert hart.run().reason is ExitReason.LIMIT
+
+
+def test_the_guest_goes_on_while_a_region_is_compiled() -> None:
+    with harts(assemble(ENDLESS), Tier.AUTO) as hart:
+        service = later(hart)
+        run_to(hart, 1000)
+        assert len(service.waiting) == 1 and not is_compiled(hart, CODE + 2)
+        service.answer()
+        assert is_compiled(hart, CODE + 2)
+        run_to(hart, 1000)
+        assert word(hart, "r2") * 2 + 1 == hart.instructions
+
+
+def test_what_was_asked_for_before_code_changed_is_not_compiled() -> None:
+    with harts(assemble(ENDLESS), Tier.AUTO) as hart:
+        service = later(hart)
+        run_to(hart, 1000)
+        hart.code_changed(CODE, 1)
+        service.answer()
+        assert not hart.regions.by_offset and hart.counters.regions == 0
+
+
+def test_what_was_compiled_while_code_changed_is_dropped() -> None:
+    with harts(assemble(ENDLESS), Tier.AUTO) as hart:
+        service = later(hart)
+        run_to(hart, 1000)
+        ((make, done),) = service.waiting
+        made = service.worker.region(*make()[1:])
+        hart.code_changed(CODE, PAGE)
+        done(True, made)
+        assert not hart.regions.by_offset and CODE + 2 not in hart.asked
+        service.waiting.clear()
+        run_to(hart, 3 * hart_module.AGAIN)
+        service.answer()
+        assert hart.counters.regions == 1, "asked for again"
+
+
+def test_what_another_region_covers_by_its_turn_is_not_compiled() -> None:
+    with harts(assemble("li r1, 1\nadd r2, r2, r1\nadd r3, r3, r1\nbnez r1, 0x10002"), Tier.AUTO) as hart:
+        service = later(hart)
+        run_to(hart, 1000)
+        set_registers(hart, pc=CODE + 4)
+        hart._hot(CODE + 4, 0)
+        assert len(service.waiting) == 2
+        service.answer()
+        assert hart.counters.regions == 1 and CODE + 4 not in hart.asked
+
+
+def test_a_refusal_is_noted_and_the_guest_goes_on() -> None:
+    with harts(assemble(LOOP), Tier.JIT) as hart:
+        hart.service.refuse = "no luck"  # type: ignore[attr-defined]
+        set_registers(hart, r7=DATA)
+        assert hart.run().reason is ExitReason.SYSCALL
+        assert word(hart, "status") == 55 and hart.counters.failures == [f"{CODE + 8:#x}: no luck"]
+
+
+def test_what_cannot_be_compiled_is_asked_for_once() -> None:
+    with harts(
+        assemble("li r1, 9\nli r2, -1\nagain:\nclock r3\nadd r1, r1, r2\nbnez r1, @again\nhalt"), Tier.JIT
+    ) as hart:
+        hart.run()
+        assert hart.counters.refused == 1 and word(hart, "r1") == 0
+
+
+def test_a_full_arena_starts_anew() -> None:
+    with harts(assemble(LOOP), Tier.JIT) as hart:
+        hart.regions.is_full = True
+        set_registers(hart, r7=DATA)
+        hart.run()
+        assert not hart.regions.is_full and hart.regions.epoch == 1 and is_compiled(hart, CODE + 8)
+
+
+def test_hot_code_of_many_pages() -> None:
+    """A request has the decodable pages around, and no more."""
+    filler = "mov r1, r1\n" * (PAGE // 2 - 1)
+    text = "".join(f"{filler}bnez r7, {CODE + (n + 1) * PAGE:#x}\n" for n in range(8)) + "halt"
+    with harts(assemble(text), Tier.AUTO) as hart:
+        set_registers(hart, r7=1)
+        hart.run()
+        kind, pc, start, code, executed, _ = hart._request(CODE + 4 * PAGE)
+        assert (kind, pc, start, len(code)) == ("region", CODE + 4 * PAGE, CODE + 2 * PAGE, 5 * PAGE)
+        assert executed is not None and len(executed) == 4 * len(code)
+        _, _, start, code, _, _ = hart._request(CODE)
+        assert (start, len(code)) == (CODE, 3 * PAGE)
+
+
+def test_a_guest_without_floating_point_has_no_rounding() -> None:
+    with harts(assemble("halt")) as hart:
+        assert hart._rounding is None
+
+
+# Rounding that the host lacks: the one thing the toy has not.
+
+
+@pytest.mark.parametrize("tier", Tier, ids=lambda tier: tier.value)
+def test_rounding_that_the_host_lacks(tier: Tier) -> None:
+    """Under frm = 4 (to nearest, ties away) the reference executes: 2**53 + 1 + 1 is even and 2**53 + 1 rounds up."""
+    text = """\
+    addi a0, zero, 1
+    c.slli a0, 0x35
+    fcvt.d.l fa0, a0, rne
+    addi a1, zero, 1
+    fcvt.d.l fa1, a1, rne
+    csrrwi a3, frm, 4
+    fadd.d fa2, fa0, fa1
+    csrrwi a3, frm, 0
+    fadd.d fa3, fa0, fa1
+    ecall
+    """
+    with harts(assemble(text, guest="riscv64"), tier, guest="riscv64") as hart:
+        assert hart.run().reason is ExitReason.SYSCALL
+        away, even = 0x4340000000000001, 0x4340000000000000
+        assert (word(hart, "f12"), word(hart, "f13"), word(hart, "x13")) == (away, even, 4)
+        assert word(hart, "fflags") == 1
+        assert word(hart, "instret") == 10
+
+
+@pytest.mark.parametrize("end", ["ebreak", "fence.i\necall", "ld a0, 0(zero)", "jalr zero, 0(zero)"])
+def test_exits_under_rounding_that_the_host_lacks(end: str) -> None:
+    code = assemble(f"csrrwi zero, frm, 4\n{end}", guest="riscv64")
+    expected = {"ebreak": ExitReason.BREAKPOINT, "fence.i\necall": ExitReason.SYSCALL}.get(end, ExitReason.FAULT)
+    with harts(code, Tier.INTERPRETER, guest="riscv64", writable_code=True) as hart:
+        assert hart.run().reason is expected
+
+
+def test_close_gives_the_memory_back() -> None:
+    with harts(assemble("halt")) as hart:
+        hart.run()
+    with pytest.raises(ValueError):
+        hart.words[0]

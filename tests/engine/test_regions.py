@@ -1,0 +1,154 @@
+"""Compiled regions: entered through slots, found by host address, dropped with the guest code they were made from."""
+
+import pytest
+import toy
+from machines import CODE, DATA, PAGE, MakeNative, assemble, worker_for
+
+from vmjit.engine.cache import Region
+from vmjit.engine.native import Native
+from vmjit.engine.regions import Placed, Regions
+from vmjit.ir.exits import ExitReason
+from vmjit.ir.layout import INTERPRETER_SIZE
+from vmjit.jit.blob import Blob
+
+TEXT = "li r1, 5\nhalt\nld r2, 0(r1)\nadd r3, r2, r2\nbrk"
+
+
+def compiled(code: bytes, at: int = CODE, start: int = CODE) -> Region:
+    """The region at an address of code that begins at `start`."""
+    made = worker_for("toy").region(at, start, code, None, 100)
+    assert made is not None
+    return Region.from_bytes(made[0])
+
+
+def word(native: Native, name: str) -> int:
+    return native.words[toy.LAYOUT.word(name)]
+
+
+def enter(native: Native, pc: int, **values: int) -> ExitReason:
+    for name, value in {"pc": pc, **values}.items():
+        native.words[toy.LAYOUT.word(name)] = value
+    native.enter()
+    return ExitReason(word(native, "reason"))
+
+
+def place(regions: Regions, pc: int, region: Region) -> Placed:
+    placed = regions.place(pc, region)
+    assert placed is not None
+    return placed
+
+
+def test_a_region_is_entered_at_each_of_its_entries(native_of: MakeNative) -> None:
+    native = native_of(assemble(TEXT))
+    regions = Regions(native)
+    placed = place(regions, CODE, compiled(assemble(TEXT)))
+    assert placed.entries == (CODE, CODE + 4)
+    assert native.code_of(CODE) == native.code_of(CODE + 4) >= INTERPRETER_SIZE and not native.code_of(CODE + 2)
+    assert enter(native, CODE) is ExitReason.SYSCALL
+    assert (word(native, "r1"), word(native, "pc")) == (5, CODE + 4)
+    native.words[toy.LAYOUT.word("r1")] = DATA
+    assert enter(native, CODE + 4) is ExitReason.BREAKPOINT
+    assert not native.code_of(CODE + 6), "nothing was interpreted"
+
+
+def test_an_entry_of_another_region_keeps_its_own(native_of: MakeNative) -> None:
+    native = native_of(assemble(TEXT))
+    regions = Regions(native)
+    first = place(regions, CODE + 4, compiled(assemble(TEXT), CODE + 4))
+    place(regions, CODE, compiled(assemble(TEXT)))
+    assert native.code_of(CODE + 4) == first.offset + first.blob.symbols["region"]
+    again = place(regions, CODE + 4, compiled(assemble(TEXT), CODE + 4))
+    assert native.code_of(CODE + 4) == again.offset + again.blob.symbols["region"], "what was asked for replaces"
+
+
+def test_a_fault_finds_the_region_and_the_instruction(native_of: MakeNative) -> None:
+    native = native_of(assemble(TEXT))
+    regions = Regions(native)
+    placed = place(regions, CODE, compiled(assemble(TEXT)))
+    place(regions, CODE + 6, compiled(assemble(TEXT), CODE + 6))
+    assert enter(native, CODE + 4, r1=DATA - 16) is ExitReason.HOST_FAULT
+    offset = word(native, "fault_code") - native.arena.base
+    assert regions.find(offset) is placed
+    assert placed.pc_at(offset) == CODE + 4
+    assert placed.pc_at(placed.offset) is None
+
+
+def test_addresses_before_all_regions_belong_to_none(native_of: MakeNative) -> None:
+    assert Regions(native_of()).find(INTERPRETER_SIZE + 100) is None
+
+
+def test_covers(native_of: MakeNative) -> None:
+    regions = Regions(native_of(assemble("halt\nbrk\nhalt")))
+    place(regions, CODE + 2, compiled(assemble("halt\nbrk\nhalt"), CODE + 2))
+    assert [regions.covers(CODE + 2 * n) for n in range(3)] == [False, True, False]
+    assert not regions.covers(CODE + PAGE)
+
+
+def across_pages() -> bytes:
+    return assemble("mov r1, r1\n" * (PAGE // 2 - 2) + "li r2, 2\nli r3, 3\nli r4, 4\nli r5, 5\nhalt")
+
+
+@pytest.mark.parametrize("page", [0, 1])
+def test_a_region_goes_with_each_of_its_pages(native_of: MakeNative, page: int) -> None:
+    code = across_pages()
+    native = native_of(code, pages=2)
+    regions = Regions(native)
+    pc = CODE + PAGE - 4
+    placed = place(regions, pc, compiled(code, pc))
+    assert placed.ranges == ((pc, pc + 10),)
+    regions.invalidate(CODE + page * PAGE, PAGE)
+    assert regions.epoch == 1 and not regions.by_offset and not regions.by_page
+    assert native.code_of(pc) == 0
+    assert not native.may_decode(CODE // PAGE + page) and native.may_decode(CODE // PAGE + 1 - page)
+    assert native.arena.allocate(len(placed.blob.code)) == placed.offset, "its memory is free again"
+
+
+def test_other_pages_keep_their_regions(native_of: MakeNative) -> None:
+    code = assemble("halt") + bytes(PAGE - 2) + assemble("brk", CODE + PAGE)
+    native = native_of(code, pages=2)
+    regions = Regions(native)
+    kept = place(regions, CODE, compiled(code))
+    place(regions, CODE + PAGE, compiled(code, CODE + PAGE))
+    regions.invalidate(CODE + PAGE, PAGE)
+    assert list(regions.by_offset.values()) == [kept]
+    assert enter(native, CODE) is ExitReason.SYSCALL
+    regions.invalidate(0, 1 << 38)
+    assert not regions.by_offset and native.code_of(CODE) == 0
+
+
+def test_dropping_a_region_spares_a_later_one_in_its_slot(native_of: MakeNative) -> None:
+    code = across_pages()
+    native = native_of(code, pages=2)
+    regions = Regions(native)
+    pc = CODE + PAGE - 4
+    place(regions, pc, compiled(code, pc))
+    only_first_page = Region((pc,), ((pc, pc + 4),), 2, compiled(code, pc).blob)
+    later = place(regions, pc, only_first_page)
+    regions.invalidate(CODE + PAGE, PAGE)
+    assert list(regions.by_offset.values()) == [later]
+    # Forgetting a page clears the slot just before it too, but not this one.
+    assert native.code_of(pc) == later.offset + later.blob.symbols["region"]
+
+
+def test_clear(native_of: MakeNative) -> None:
+    native = native_of(assemble(TEXT))
+    regions = Regions(native)
+    for _ in range(3):
+        place(regions, CODE, compiled(assemble(TEXT)))
+    used = native.arena.used
+    regions.clear()
+    assert regions.epoch == 1 and not regions.by_offset and not regions.by_page
+    assert native.arena.used < used and native.code_of(CODE) == native.code_of(CODE + 4) == 0
+    assert enter(native, CODE) is ExitReason.SYSCALL
+
+
+def test_a_full_arena_is_noted_until_cleared(native_of: MakeNative) -> None:
+    native = native_of(assemble(TEXT))
+    regions = Regions(native)
+    place(regions, CODE, compiled(assemble(TEXT)))
+    before = native.code_of(CODE)
+    huge = Blob(bytes(native.arena.size), {"region": 0})
+    assert regions.place(CODE, Region((CODE,), ((CODE, CODE + 2),), 1, huge)) is None
+    assert regions.is_full and native.code_of(CODE) == before
+    regions.clear()
+    assert not regions.is_full
