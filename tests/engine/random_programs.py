@@ -275,7 +275,7 @@ def random_state(seed: int) -> tuple[dict[str, int], bytes]:
     """Registers and a page of data."""
     chance = random.Random(f"state {seed}")
     values = {f"{file}{n}": random_value(chance) for file in "xf" for n in range(32) if (file, n) != ("x", 0)}
-    values["frm"] = chance.choice((0, 0, 1, 2, 3, 4))
+    values["frm"] = chance.choice((0, 0, 1, 2, 3))  # the others come into force by instructions only
     values["fflags"] = chance.choice((0, 0, 31, chance.getrandbits(5)))
     data = b"".join(random_value(chance).to_bytes(8, "little") for _ in range(PAGE // 8))
     return values, data

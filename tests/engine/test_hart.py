@@ -411,3 +411,32 @@ def test_close_gives_the_memory_back() -> None:
         hart.run()
     with pytest.raises(ValueError):
         hart.words[0]
+
+
+@pytest.mark.parametrize("tier", Tier, ids=lambda tier: tier.value)
+@pytest.mark.parametrize("mode", [5, 6, 7])
+def test_a_rounding_mode_that_is_none(tier: Tier, mode: int) -> None:
+    """Instructions that use it are illegal; those with a mode of their own are not."""
+    text = f"csrrwi zero, frm, {mode}\nfadd.d fa1, fa0, fa0, rne\nfadd.d fa2, fa0, fa0"
+    with harts(assemble(text, guest="riscv64"), tier, guest="riscv64") as hart:
+        set_registers(hart, f10=0x3FF0000000000000, f12=7)
+        word_of_it = int.from_bytes(assemble("fadd.d fa2, fa0, fa0", guest="riscv64"), "little")
+        assert hart.run() == Stop(ExitReason.ILLEGAL, CODE + 8, word_of_it)
+        assert (word(hart, "f11"), word(hart, "f12")) == (0x4000000000000000, 7)
+
+
+def test_a_fault_in_code_that_uses_every_register_of_the_host() -> None:
+    """The frame pointer is the host's own; it is what it was before when guest code is left by a fault."""
+    sums = "".join(f"add {abi(n)}, {abi(n)}, {abi(n + 1)}\n" for n in range(9, 30))
+    text = f"again:\nld t0, 0(s0)\n{sums}addi s0, s0, 8\nbne s0, zero, @again\nebreak"
+    with harts(assemble(text, guest="riscv64"), Tier.JIT, guest="riscv64") as hart:
+        set_registers(hart, x8=DATA)
+        stop = hart.run()
+        assert (stop.reason, stop.pc, stop.argument) == (ExitReason.FAULT, CODE, DATA + PAGE)
+        assert is_compiled(hart, CODE)
+
+
+def abi(number: int) -> str:
+    from vmjit.guest.riscv.registers import X
+
+    return X.names[number]

@@ -1,7 +1,7 @@
 """VMJIT_CHECK: every run of a region is repeated by the reference evaluator, and the first difference is an error.
 
 The reference goes first, on a copy of the registers and with its stores kept aside, and notes the registers after every
-instruction up to the first jump backwards. Then the region runs with an instruction limit of 0, so that it leaves at
+instruction, up to as many jumps backwards as a loop has copies. Then the region runs with an instruction limit of 0, so that it leaves at
 its first way back, or where interpreted code after it jumps or exits; what it did must be what the reference had after
 as many instructions.
 """
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from vmjit.engine.hart import Hart, Stop, Tier
 from vmjit.engine.reference import Reference, ReferenceMemory
+from vmjit.engine.translate import MOST_COPIES
 from vmjit.errors import MismatchError
 from vmjit.ir.exits import ExitReason
 from vmjit.ir.layout import INTERPRETER_SIZE
@@ -105,12 +106,13 @@ class CheckedHart(Hart):
         copy[:] = self.words
         reference.accesses = overlay
         found: dict[int, Point] = {}
-        pc = copy[self._pc]
+        pc, ways_back = copy[self._pc], 0
         for _ in range(LONGEST):
             found[copy[self._instret]] = (pc, copy.tobytes(), len(overlay.log))
             reason, target, _ = reference.step(pc)
             found[copy[self._instret]] = (target, copy.tobytes(), len(overlay.log))
-            if reason is not None or target <= pc:
+            ways_back += target <= pc
+            if reason is not None or ways_back == MOST_COPIES:
                 break
             pc = target
         return found, overlay.log

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from vmjit.errors import MemoryAccessError
 from vmjit.ir.exits import ExitReason
-from vmjit.ir.interpret import Outcome, compile_region
+from vmjit.ir.interpret import Outcome, ReservedRounding, compile_region
 from vmjit.memory.address_space import EXECUTE, READ, WRITE
 
 if TYPE_CHECKING:
@@ -82,11 +82,13 @@ class Reference:
             if isinstance(made[0], ExitReason):
                 return made[0], pc, made[1]
             found = self.known[pc] = made
-        run, _ = found
+        run, word = found
         try:
             kind, target, argument, _ = run(self.words, self.accesses, pc)
         except GuestFault as fault:
             return ExitReason.FAULT, pc, fault.address
+        except ReservedRounding:
+            return ExitReason.ILLEGAL, pc, word
         if kind == "chain":
             self.words[self.instret] += 1
             return None, target, 0
@@ -124,7 +126,7 @@ class Reference:
         region, cpu = trace_alone(self.guest.layout, instruction, fields, pc, decoded.size)
         if not cpu.ended:
             cpu.end_with(cpu.next_pc, "fall")
-        return compile_region(region, self.guest.layout), decoded.size
+        return compile_region(region, self.guest.layout), decoded.word
 
     def _fetch(self, address: int, size: int) -> int:
         return int.from_bytes(self.memory.read(address, size, EXECUTE), "little")

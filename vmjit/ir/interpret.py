@@ -117,6 +117,17 @@ def rotl(a: int, amount: int, width: int) -> int:
     return ((a << amount) | (a >> (width - amount))) & ((1 << width) - 1)
 
 
+class ReservedRounding(Exception):
+    """The rounding mode in force is none: what depends on it is an illegal instruction."""
+
+
+def in_force(mode: int) -> int:
+    """The dynamic rounding mode."""
+    if mode not in ROUNDING.values():
+        raise ReservedRounding
+    return mode
+
+
 def _to_int(width: int, rm: int, a: int, bits: int, signed: bool) -> tuple[int, int]:
     value, flags = softfloat.to_int(width, rm, a, bits, signed)
     return value & ((1 << bits) - 1), flags
@@ -139,6 +150,7 @@ NAMES: dict[str, Any] = {
     "fconvert": softfloat.convert,
     "from_int": softfloat.from_int,
     "to_int": _to_int,
+    "in_force": in_force,
 }
 
 
@@ -235,7 +247,7 @@ class _Source:
         elif op in FLOAT_MEANING:
             flags = self.layout.word(self.layout.flags) if self.layout.flags else None
             if known["rm"] == "rounding_mode" and self.layout.rounding and value.op.attr == "rounding":
-                known["rm"] = f"R[{self.layout.word(self.layout.rounding)}]"
+                known["rm"] = f"in_force(R[{self.layout.word(self.layout.rounding)}])"
             elif known["rm"] == "rounding_mode":
                 known["rm"] = 0
             self.emit(f"{target}, flags = {FLOAT_MEANING[op].format(*args, **known)}")

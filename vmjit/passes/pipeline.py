@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from vmjit.ir.block import Region
-from vmjit.passes import access, bounds, dead, flow, fold, promote
+from vmjit.passes import access, bounds, dead, flow, fold, hoist, promote
 
 Pass = Callable[[Region], Region]
 
@@ -12,6 +12,7 @@ PIPELINE: tuple[tuple[str, Pass], ...] = (
     ("promote", promote.run),
     ("flow", flow.run),
     ("fold", fold.run),
+    ("hoist", hoist.run),
     ("bounds", bounds.run),
     ("clean", flow.run),
     ("dead", dead.run),

@@ -1,0 +1,222 @@
+"""Moves address checks out of loops whose addresses advance by little.
+
+A loop's header that checks p + i + c, p one of its parameters and i invariant, needs no check after the first round if
+every way back passes p + strides: the access behind the check did not fault, so its address was in guest memory, and
+the next one is a few strides away, which is guest memory or a guard area that faults (see bounds.py). So the check goes
+to the edges that enter the loop, with a test that strides not known are small. Checks further down in the loop of an
+address that is strides away from the header's go as well. Where a test fails, the region is left as the check would.
+"""
+
+from collections.abc import Iterator
+
+from vmjit.ir.block import CONST, Block, Edge, Region, Terminator, Value
+from vmjit.ir.ops import OPS
+from vmjit.ir.types import signed
+from vmjit.passes.edit import remove_unreachable
+
+STRIDE_BITS = 29  # a stride that is not known must be below 2**29 in size
+MOST_STRIDES = 4  # with one round's strides below 2**31 and constants below 2**30, the way is less than a guard, 2**32
+MOST_CONSTANT = 1 << 28
+DEEPEST = 8  # additions that an address is taken apart into
+
+_ADD, _AND, _ULT, _IN_GUEST = OPS["add"], OPS["and"], OPS["ult"], OPS["in_guest"]
+
+Leaves = tuple[tuple[Value, ...], int]  # values and a constant that add up to an address
+
+
+def run(region: Region) -> Region:
+    """Every header of the region, as it is found."""
+    candidates = [block for block in region.blocks if block.params and _checked(block) is not None]
+    if candidates:
+        loops = _Loops(region)
+        for header in candidates:
+            loops.hoist(header)
+        remove_unreachable(region)
+    return region
+
+
+def _checked(block: Block) -> Value | None:
+    """The address that the block ends with a check of."""
+    end = block.end
+    return end.args[0].args[0] if end.kind == "branch" and end.args[0].op is _IN_GUEST else None
+
+
+def _leaves(address: Value) -> Leaves:
+    """The values that are added up; a deep address keeps sums as leaves."""
+    found: list[Value] = []
+    constant, work = 0, [address]
+    for _ in range(DEEPEST):
+        if not work:
+            break
+        value = work.pop()
+        if value.op is _ADD:
+            work += value.args
+        elif value.op is CONST:
+            assert isinstance(value.attr, int)
+            constant += value.attr
+        else:
+            found.append(value)
+    return (*found, *work), signed(constant, 64)
+
+
+def _without(values: tuple[Value, ...], removed: tuple[Value, ...]) -> tuple[Value, ...] | None:
+    """`values` less `removed`, each as often as it stands there; None if one is missing."""
+    left = list(values)
+    for value in removed:
+        if value not in left:
+            return None
+        left.remove(value)
+    return tuple(left)
+
+
+class _Loops:
+    def __init__(self, region: Region) -> None:
+        self.region = region
+        self.predecessors = region.predecessors()
+        self.home = {value: block for block in region.blocks for value in (*block.params, *block.ops)}
+        self.dominators = _dominators(region, self.predecessors)
+
+    def hoist(self, header: Block) -> None:
+        """Hoist the check of one block, if its address advances by little on every way back."""
+        address = _checked(header)
+        if address is None:
+            return
+        leaves, constant = _leaves(address)
+        for number, param in enumerate(header.params):
+            others = _without(leaves, (param,))
+            if others is None or param in others or not all(self.is_invariant(v, header) for v in others):
+                continue
+            strides = self.strides(header, number)
+            entering = [edge for block, edge in self.predecessors[header] if not self.dominates(header, block)]
+            if strides is None or abs(constant) >= MOST_CONSTANT or not self.can_copy(header):
+                continue
+            for edge in entering:
+                self.guard(edge, header, address, strides)
+            self.drop(header)
+            self.drop_dependent(header, leaves, strides)
+            return
+
+    def dominates(self, block: Block, other: Block) -> bool:
+        return block in self.dominators.get(other, ())
+
+    def is_invariant(self, value: Value, header: Block) -> bool:
+        """Whether it is the same in every round: defined above the header, or a parameter that stays as it is."""
+        home = self.home.get(value)
+        if home is header and value in header.params:
+            number = header.params.index(value)
+            return all(
+                edge.args[number] is value for block, edge in self.predecessors[header] if self.dominates(header, block)
+            )
+        return home is not None and home is not header and self.dominates(home, header)
+
+    def strides(self, header: Block, number: int) -> tuple[Value, ...] | None:
+        """What the parameter may advance by in one round, besides constants; None if it does more than advance."""
+        param = header.params[number]
+        found: list[Value] = []
+        ways_back = 0
+        for block, edge in self.predecessors[header]:
+            if not self.dominates(header, block):
+                continue
+            ways_back += 1
+            leaves, constant = _leaves(edge.args[number])
+            strides = _without(leaves, (param,))
+            if strides is None or len(strides) > MOST_STRIDES or abs(constant) >= MOST_CONSTANT:
+                return None
+            if not all(self.is_invariant(stride, header) for stride in strides):
+                return None
+            found += strides
+        return tuple(dict.fromkeys(found)) if ways_back else None
+
+    def can_copy(self, header: Block) -> bool:
+        """Whether all that the check's exit needs of the header can be computed before the loop."""
+        cold = header.end.edges[1].block
+        if header.end.edges[1].args or cold.params or cold.end.kind != "exit":
+            return False
+        return all(
+            value.op.is_pure or (value.op.writes_state and not value.op.raises_flags)
+            for value in (*header.ops, *cold.ops)
+            if value in self.needed(header, cold)
+        )
+
+    def needed(self, header: Block, cold: Block) -> set[Value]:
+        """The operations of the two blocks that the exit depends on, and the check."""
+        work = [*cold.end.args, *cold.ops, header.end.args[0]]
+        found: set[Value] = set()
+        while work:
+            value = work.pop()
+            if value not in found and self.home.get(value) in (header, cold) and value not in header.params:
+                found.add(value)
+                work += value.args
+        return found
+
+    def guard(self, edge: Edge, header: Block, address: Value, strides: tuple[Value, ...]) -> None:
+        """Test on one way into the loop what the header tested."""
+        copies = dict(zip(header.params, edge.args, strict=True))
+        cold = header.end.edges[1].block
+        needed = self.needed(header, cold)
+        test, outside = self.region.new_block(), self.region.new_block()
+        for value in header.ops:
+            if value in needed:
+                test.ops.append(self.copy(value, copies))
+        for value in cold.ops:
+            outside.ops.append(self.copy(value, copies))
+        condition = copies[header.end.args[0]]
+        for value in _small(tuple(copies.get(stride, stride) for stride in strides), condition):
+            test.ops.append(value)
+            condition = value
+        test.terminator = Terminator("branch", (condition,), (Edge(header, edge.args), Edge(outside)))
+        end = cold.end
+        args = tuple(copies.get(arg, arg) for arg in end.args)
+        outside.terminator = Terminator(end.kind, args, (), end.attr)
+        edge.block, edge.args = test, ()
+
+    @staticmethod
+    def copy(value: Value, copies: dict[Value, Value]) -> Value:
+        args = tuple([copies.get(arg, arg) for arg in value.args])
+        made = copies[value] = Value(value.op, value.type, args, value.attr, value.pc)
+        return made
+
+    @staticmethod
+    def drop(block: Block) -> None:
+        block.terminator = Terminator("jump", (), block.end.edges[:1])
+
+    def drop_dependent(self, header: Block, leaves: tuple[Value, ...], strides: tuple[Value, ...]) -> None:
+        """Checks below the header, of addresses that are some strides away from the header's."""
+        for block in self.region.blocks:
+            address = _checked(block) if block.terminator is not None else None
+            if address is None or not self.dominates(header, block):
+                continue
+            others, constant = _leaves(address)
+            more = _without(others, leaves)
+            near = more is not None and len(more) <= MOST_STRIDES and all(stride in strides for stride in more)
+            if near and abs(constant) < MOST_CONSTANT:
+                self.drop(block)
+
+
+def _small(strides: tuple[Value, ...], condition: Value) -> Iterator[Value]:
+    """Operations that end in: the condition holds and all strides are small."""
+    for stride in strides:
+        bias, span = (Value(CONST, "i64", (), 1 << bits) for bits in (STRIDE_BITS, STRIDE_BITS + 1))
+        moved = Value(_ADD, "i64", (stride, bias))
+        small = Value(_ULT, "i1", (moved, span))
+        condition = Value(_AND, "i1", (condition, small))
+        yield from (bias, span, moved, small, condition)
+
+
+def _dominators(region: Region, predecessors: dict[Block, list[tuple[Block, Edge]]]) -> dict[Block, set[Block]]:
+    """For each block, those that every way to it passes, itself included."""
+    roots = dict.fromkeys((region.blocks[0], *region.entries.values()))
+    everything = set(region.blocks)
+    found = {block: {block} if block in roots else everything for block in region.blocks}
+    changed = True
+    while changed:
+        changed = False
+        for block in region.blocks:
+            if block in roots:
+                continue
+            above = set.intersection(*(found[p] for p, _ in predecessors[block])) if predecessors[block] else set()
+            above.add(block)
+            if len(above) != len(found[block]):
+                found[block] = above
+                changed = True
+    return found
