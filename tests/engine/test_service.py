@@ -149,7 +149,7 @@ def test_a_child_that_dies_is_noted_once_and_not_started_again(started: Started,
     assert all(result.startswith("the compile worker ended") for result in results)
     with pytest.raises(CompileError, match="the compile worker ended"):
         service.wait(("kind", "late"))
-    assert len(started.pids) == 1 and service.is_idle()
+    assert service.child is None and service.is_idle()
 
 
 def test_a_child_that_cannot_read_any_more(started: Started) -> None:

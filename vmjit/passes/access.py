@@ -7,6 +7,9 @@ exactly. In an interpreter handler the address itself is tested and the exit is 
 
 from vmjit.ir.block import CONST, Block, Edge, Region, Terminator, Value
 from vmjit.ir.ops import OPS
+from vmjit.ir.types import signed
+
+MOST_OFFSET = 1 << 28  # of an access from the address that is tested: far less than a guard area
 
 _IN_GUEST, _PC, _ADD = OPS["in_guest"], OPS["pc"], OPS["add"]
 
@@ -19,8 +22,13 @@ def run(region: Region) -> Region:
 
 
 def root_of(address: Value) -> Value:
-    """The address without the constants added to it."""
+    """The address without the constants added to it, as long as they are small."""
+    offset = 0
     while address.op is _ADD and address.args[1].op is CONST:
+        assert isinstance(address.args[1].attr, int)
+        offset += signed(address.args[1].attr, 64)
+        if abs(offset) >= MOST_OFFSET:
+            break
         address = address.args[0]
     return address
 

@@ -128,14 +128,12 @@ class _Loops:
         return tuple(dict.fromkeys(found)) if ways_back else None
 
     def can_copy(self, header: Block) -> bool:
-        """Whether all that the check's exit needs of the header can be computed before the loop."""
+        """Whether the exit can be taken before the loop: the header does nothing that it would leave out."""
         cold = header.end.edges[1].block
         if header.end.edges[1].args or cold.params or cold.end.kind != "exit":
             return False
-        return all(
-            value.op.is_pure or (value.op.writes_state and not value.op.raises_flags)
-            for value in (*header.ops, *cold.ops)
-            if value in self.needed(header, cold)
+        return all(value.op.is_pure for value in header.ops) and all(
+            value.op.is_pure or value.op.name == "set" for value in cold.ops
         )
 
     def needed(self, header: Block, cold: Block) -> set[Value]:
