@@ -95,10 +95,10 @@ def test_wrong_memory_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def spoiled(*arguments) -> str:  # type: ignore[no-untyped-def]
         import re
 
-        return re.sub(r"store volatile i64 %\w+, ptr", f"store {text}", lower(*arguments))
+        return re.sub(r"store volatile i64 \S+, ptr", f"store {text}", lower(*arguments))
 
     monkeypatch.setattr(compile_module, "lower_region", spoiled)
-    with checked(assemble("bnez r7, 0x10002\nli r1, 5\nst r1, 0(r7)\nbrk")) as hart:
+    with checked(assemble("bnez r7, 0x10002\nli r1, 5\nst r1, 0(r7)\nhalt")) as hart:
         set_registers(hart, r7=DATA)
         with pytest.raises(MismatchError, match=f"memory at {DATA:#x} holds 0x4d, the reference 0x5"):
             hart.run()
@@ -108,10 +108,10 @@ def test_a_wrong_way_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """A branch that goes the other way."""
     lower = compile_module.lower_region
     monkeypatch.setattr(compile_module, "lower_region", lambda *a: lower(*a).replace("icmp ne i64", "icmp eq i64"))
-    text = "bnez r7, 0x10002\nbnez r1, 0x10006\nbrk\nbrk"
+    text = "bnez r7, 0x10002\nbnez r1, 0x10006\nhalt\nhalt"
     with checked(assemble(text)) as hart:
         set_registers(hart, r7=DATA, r1=1)
-        with pytest.raises(MismatchError, match=f"went on at {CODE + 4:#x}, the reference at {CODE + 6:#x}"):
+        with pytest.raises(MismatchError, match=f"went on at {CODE + 6:#x}, the reference at {CODE + 8:#x}"):
             hart.run()
 
 

@@ -5,13 +5,16 @@ That the toy runs here is the proof that nothing of a real guest is in the core.
 
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 import toy
 from machines import CODE, DATA, LOOP, PAGE, assemble, harts, registers, set_registers, worker_for
 
+from vmjit.debug import Settings
 from vmjit.engine import hart as hart_module
+from vmjit.engine.cache import Cache
 from vmjit.engine.hart import Hart, Stop, Tier
 from vmjit.engine.worker import Worker
 from vmjit.ir.exits import ExitReason
@@ -440,3 +443,53 @@ def abi(number: int) -> str:
     from vmjit.guest.riscv.registers import X
 
     return X.names[number]
+
+
+# What is kept from run to run, and what is shown.
+
+
+def ran_with(cache: Cache, text: str = LOOP, tier: Tier = Tier.AUTO) -> Hart:
+    """A hart that has run a program with a cache; closed, its counters can still be read."""
+    worker = Worker(toy.guest, cache, Settings())
+    with harts(assemble(text), tier, worker=worker) as hart:
+        hart.cache = cache
+        set_registers(hart, r7=DATA)
+        assert hart.run().reason is ExitReason.SYSCALL
+        assert word(hart, "status") == 55
+        return hart
+
+
+@pytest.mark.parametrize("tier", [Tier.AUTO, Tier.JIT])
+def test_a_warm_start_compiles_nothing(tmp_path: Path, tier: Tier) -> None:
+    cold = ran_with(Cache(str(tmp_path), "toy"), tier=tier).counters
+    warm = ran_with(Cache(str(tmp_path), "toy"), tier=tier).counters
+    assert (cold.compiled_here, cold.cache_hits) == (1, 0)
+    assert (warm.compiled_here, warm.cache_hits, warm.regions) == (0, 1, 1)
+    assert warm.code_bytes == cold.code_bytes and not warm.seconds
+
+
+def test_other_code_is_not_taken_from_the_cache(tmp_path: Path) -> None:
+    ran_with(Cache(str(tmp_path), "toy"))
+    other = LOOP.replace("li r2, 8", "li r2, 9").replace("add r1, r1, r3\n", "add r1, r3, r1\n")
+    counters = ran_with(Cache(str(tmp_path), "toy"), other).counters
+    assert (counters.compiled_here, counters.cache_hits) == (1, 0)
+
+
+def test_exits_are_shown(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    settings = Settings(categories=frozenset(("exit", "unimplemented")), log=str(log))
+    with harts(assemble("clock r1\nhalt"), settings=settings) as hart:
+        hart.run()
+    lines = log.read_text().splitlines()
+    assert lines[0] == f"undecoded at {CODE:#x}, {CODE:#x}"
+    assert f"{CODE:#x}: executed by the reference evaluator" in lines
+    assert lines[-1] == f"syscall at {CODE + 4:#x}, 0x0"
+
+
+def test_code_that_changes_under_rounding_that_the_host_lacks() -> None:
+    text = "csrrwi zero, frm, 4\nsw a0, 12(s0)\nfence.i\naddi a1, zero, 1\ncsrrwi zero, frm, 0\necall"
+    with harts(assemble(text, guest="riscv64"), guest="riscv64", writable_code=True) as hart:
+        new = int.from_bytes(assemble("addi a1, zero, 2", guest="riscv64"), "little")
+        set_registers(hart, x8=CODE, x10=new)
+        assert hart.run().reason is ExitReason.SYSCALL
+        assert word(hart, "x11") == 2

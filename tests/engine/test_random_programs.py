@@ -11,7 +11,7 @@ from random_programs import Program, random_state
 
 from vmjit.engine.hart import Hart, Tier
 
-COUNT = int(os.environ.get("RANDOM_PROGRAMS", "96"))
+COUNT = int(os.environ.get("RANDOM_PROGRAMS", "160"))
 FIRST = int(os.environ.get("RANDOM_SEED", "0"))
 GROUP = 8  # programs of one test
 LIMIT = 20_000  # instructions: no program is that long

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import suppress
+from io import StringIO
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -27,6 +29,9 @@ PASSED_ON = ("no_cache", "sync", "strace", "check")  # flags that also hold for 
 
 def main(options: argparse.Namespace) -> int:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # A descriptor that was closed when we started stays free for the guest; what we say goes nowhere.
+    sys.stdout = sys.stdout or StringIO()
+    sys.stderr = sys.stderr or StringIO()
     chosen = settings(options)
     machine = Machine(
         options.program,
@@ -49,14 +54,20 @@ def main(options: argparse.Namespace) -> int:
 
         print_stats(machine)
     if result.message is not None:
-        print(f"vmjit: {result.message}", file=sys.stderr)
+        say(result.message)
     code = STOPPED if result.code is None else result.code
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with suppress(OSError):  # the guest may have closed it
+        sys.stderr.flush()
     if result.signal is not None and (machine.is_child or options.raise_signals):
         die_by(result.signal)
     # Nothing here needs tidying that the kernel does not do faster; threads of the compile service must not hold us.
     os._exit(code)
+
+
+def say(message: str) -> None:
+    """Print a line on standard error, which the guest may have closed."""
+    with suppress(OSError):
+        print(f"vmjit: {message}", file=sys.stderr, flush=True)
 
 
 def environment(options: argparse.Namespace) -> dict[str, str]:
@@ -109,7 +120,7 @@ def stop_after(machine: Machine, seconds: float) -> None:
     deadline = monotonic() + seconds
 
     def end() -> None:
-        print(f"vmjit: stopped after {seconds:g} s", file=sys.stderr, flush=True)
+        say(f"stopped after {seconds:g} s")
         os._exit(STOPPED)
 
     def start() -> None:

@@ -106,16 +106,23 @@ class Block:
 class Region:
     """Blocks compiled together. The first block runs first, or the one that `entries` has for the pc."""
 
-    __slots__ = ("blocks", "entries", "name", "pc")
+    __slots__ = ("blocks", "entries", "name", "names", "pc")
 
     def __init__(self, name: str, pc: int = 0) -> None:
         self.name = name
         self.pc = pc
         self.blocks: list[Block] = []
         self.entries: dict[int, Block] = {}
+        self.names: set[str] = set()  # of all blocks ever made here
 
     def new_block(self, name: str | None = None) -> Block:
-        block = Block(name if name is not None else f"b{len(self.blocks)}")
+        """A block at the end; without a name it gets one that no other had."""
+        if name is None:
+            number = len(self.names)
+            while (name := f"b{number}") in self.names:
+                number += 1
+        self.names.add(name)
+        block = Block(name)
         self.blocks.append(block)
         return block
 

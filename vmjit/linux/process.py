@@ -7,6 +7,7 @@ are the host process's own. What is here is what must differ: the break, signal 
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from errno import EFAULT as _EFAULT
 from errno import EINVAL, EIO, ENOMEM, ENOSYS, EPIPE
 from struct import Struct
@@ -127,7 +128,8 @@ class Process:
         """Tell the user, once, what the guest wanted and cannot have."""
         if message not in self._reported:
             self._reported.add(message)
-            print(f"vmjit: {message}", file=sys.stderr, flush=True)
+            with suppress(OSError):  # the guest may have closed it
+                print(f"vmjit: {message}", file=sys.stderr, flush=True)
 
     def _unknown(self, number: int, args: Sequence[int]) -> int:
         name = NAMES.get(number, "unknown")

@@ -5,6 +5,7 @@ How an argument is printed follows from its kind in the table of calls. What a c
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from errno import ENOSYS, errorcode
 from struct import Struct
 
@@ -349,26 +350,32 @@ def format_result(entry: Syscall, result: int) -> str:
     return f"{result:#x}" if entry.result == "hex" else str(result)
 
 
+def put(stream: "TextIO", line: str) -> None:
+    """Print a line; the guest may have closed the descriptor."""
+    with suppress(OSError):
+        print(line, file=stream, flush=True)
+
+
 def traced(process: "Process", stream: "TextIO", entry: Syscall, args: Sequence[int]) -> int:
     """Perform the call and print its line."""
     values = entry.unpack(_pack_registers(*args))
     texts = [format_argument(process, entry, values, position, None) for position in range(len(values))]
     if entry.result == "none":
-        print(f"{entry.name}({', '.join(texts)}) = ?", file=stream, flush=True)
+        put(stream, f"{entry.name}({', '.join(texts)}) = ?")
         return process.perform(entry, args)
     try:
         result = process.perform(entry, args)
     except (Exited, Killed):
-        print(f"{entry.name}({', '.join(texts)}) = ?", file=stream, flush=True)
+        put(stream, f"{entry.name}({', '.join(texts)}) = ?")
         raise
     for position, kind in enumerate(entry.kinds):
         if kind.startswith("out_"):
             texts[position] = format_argument(process, entry, values, position, result)
-    print(f"{entry.name}({', '.join(texts)}) = {format_result(entry, result)}", file=stream, flush=True)
+    put(stream, f"{entry.name}({', '.join(texts)}) = {format_result(entry, result)}")
     return result
 
 
 def trace_unknown(stream: "TextIO", number: int, args: Sequence[int]) -> None:
     """A call that is not implemented."""
     texts = ", ".join([f"{value:#x}" for value in args])
-    print(f"syscall_{number}({texts}) = -1 ENOSYS ({os.strerror(ENOSYS)})", file=stream, flush=True)
+    put(stream, f"syscall_{number}({texts}) = -1 ENOSYS ({os.strerror(ENOSYS)})")

@@ -1,0 +1,105 @@
+"""The library's front door: a program is run in this process, and how it ended is told."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vmjit.debug import Settings
+from vmjit.engine.hart import Tier
+from vmjit.errors import ElfError
+from vmjit.machine import Machine, Result
+
+PROGRAMS = Path(__file__).parent / "programs" / "elf"
+every_tier = pytest.mark.parametrize("tier", Tier, ids=lambda tier: tier.value)
+
+
+@pytest.fixture(scope="session")
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Of all tests: making the interpreter takes a second."""
+    return str(tmp_path_factory.mktemp("cache"))
+
+
+@contextmanager
+def machine(program: str, cache_dir: str, **options: Any) -> Iterator[Machine]:
+    options.setdefault("settings", Settings(cache_dir=cache_dir))
+    made = Machine(str(PROGRAMS / program), env={}, **options)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def result(program: str, cache_dir: str, **options: Any) -> Result:
+    with machine(program, cache_dir, **options) as made:
+        return made.run()
+
+
+@every_tier
+def test_an_exit_status(cache_dir: str, tier: Tier) -> None:
+    found = result("exit42", cache_dir, tier=tier, sync=True)
+    assert (found.status, found.signal, found.message, found.code) == (42, None, None, 42)
+
+
+def test_output(cache_dir: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert result("hello", cache_dir) == Result(0, None, None)
+    assert capfd.readouterr().out == (PROGRAMS / "hello.expected").read_text()
+
+
+@every_tier
+@pytest.mark.parametrize(
+    ("program", "signal", "message"),
+    [
+        ("segv", 11, "segmentation fault on address 0x"),
+        ("illegal", 4, "illegal instruction at 0x"),
+        ("null_jump", 11, "segmentation fault on address 0x0 at 0x0"),
+    ],
+)
+def test_a_signal(
+    cache_dir: str, capfd: pytest.CaptureFixture[str], tier: Tier, program: str, signal: int, message: str
+) -> None:
+    found = result(program, cache_dir, tier=tier, sync=True)
+    assert (found.status, found.signal, found.code) == (None, signal, 128 + signal)
+    assert found.message is not None and found.message.startswith(message), found.message
+
+
+def test_a_limit(cache_dir: str) -> None:
+    with machine("countloop", cache_dir, max_instructions=1000) as made:
+        found = made.run()
+        assert (found.status, found.signal, found.code) == (None, None, None)
+        assert found.message is not None and found.message.startswith("stopped after 1")
+        assert made.seconds > 0 and made.hart.instructions >= 1000
+
+
+def test_stopping_from_another_thread(cache_dir: str) -> None:
+    with machine("countloop", cache_dir, tier=Tier.REFERENCE) as made:
+        timer = threading.Timer(0.2, made.stop)
+        timer.start()
+        assert made.run().code is None
+        timer.join()
+
+
+def test_check(cache_dir: str, capfd: pytest.CaptureFixture[str]) -> None:
+    found = result("zicond", cache_dir, settings=Settings(check=True, cache_dir=cache_dir), tier=Tier.JIT)
+    assert found.code == 0
+    assert capfd.readouterr().out == (PROGRAMS / "zicond.expected").read_text()
+
+
+def test_addresses_have_names(cache_dir: str) -> None:
+    with machine("fib", cache_dir) as made:
+        pc = made.hart.words[made.guest.layout.word("pc")]
+        assert made.where(pc) == f"{pc:#x} (_start+0x0)"
+        assert made.where(0x10) == "0x10"
+        assert made.text_at(pc).startswith(": ") and made.text_at(0x10) == ""
+
+
+def test_what_is_no_program(tmp_path: Path) -> None:
+    path = tmp_path / "text"
+    path.write_text("no program")
+    with pytest.raises(ElfError):
+        Machine(str(path))
+    with pytest.raises(FileNotFoundError):
+        Machine(str(tmp_path / "nothing"))
