@@ -1,8 +1,8 @@
 """The native code around guest code, as LLVM text: entering it, leaving it by a fault, counting jumps.
 
 `enter(state)` is what the host calls. It notes the frame pointer and `launch` the stack pointer, so that `fault`, the
-host's signal handler, can make the thread go on in `recover`, which returns from `launch` as if guest code had. Needs nothing from outside but the
-words of the state; `previous` and `signal` are filled in by whoever installs the signal handler.
+host's signal handler, can make the thread go on in `recover`, which returns from `launch` as if guest code had. Needs
+nothing from outside but the words of the state; `previous` and `signal` are filled in by whoever installs the handler.
 """
 
 from vmjit.codegen import host
