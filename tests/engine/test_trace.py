@@ -44,7 +44,7 @@ def flow(text: str, guest: str = "toy") -> Flow:
         ("call r5, 0x10000", END),
         ("jr r1", END),
         ("halt", END),
-        ("brk", END),
+        ("brk", Traits(ends=True, may_leave=True, alone=False, traps=True)),
         ("flush", END),
         ("clock r1", Traits(ends=False, may_leave=False, alone=True)),
     ],

@@ -121,7 +121,6 @@ def test_each_entry_has_a_block_of_its_own() -> None:
     assert not inner & set(region.entries.values()), "promotion reads registers there"
 
 
-@pytest.mark.xfail(strict=True, reason="a region counts an instruction that traps, which handlers and reference do not")
 @pytest.mark.parametrize("text", ["li r1, 1\nbrk", "bnez r1, 0x10004\nbrk\nbrk"])
 def test_an_instruction_that_traps_is_not_counted(text: str) -> None:
     words = state({})
@@ -132,7 +131,6 @@ def test_an_instruction_that_traps_is_not_counted(text: str) -> None:
     assert (kind, target, words[INSTRET]) == ("breakpoint", CODE + 2, 1)
 
 
-@pytest.mark.xfail(strict=True, reason="a region reads the count of instructions as it was where the block began")
 def test_the_count_of_instructions_is_exact_where_it_is_read() -> None:
     text = "addi a1, zero, 1\naddi a1, zero, 2\ncsrrs a2, instret, zero\necall"
     layout = guest_named("riscv64").layout

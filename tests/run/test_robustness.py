@@ -206,7 +206,11 @@ def started() -> Iterator[Callable[..., "subprocess.Popen[bytes]"]]:
 
     def start(*arguments: object) -> "subprocess.Popen[bytes]":
         process = subprocess.Popen(
-            command(*arguments), stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(), start_new_session=True
+            command(*arguments),
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment(),
+            start_new_session=True,
         )
         running.append(process)
         return process
@@ -328,7 +332,9 @@ def test_damaged_cache(tmp_path: Path, damage: str) -> None:
             path.mkdir()
         else:
             path.write_bytes(
-                {"garbage": os.urandom(len(contents)), "truncated": contents[: len(contents) // 2], "empty": b""}[damage]
+                {"garbage": os.urandom(len(contents)), "truncated": contents[: len(contents) // 2], "empty": b""}[
+                    damage
+                ]
             )
     again = run(*line)
     assert (again.returncode, again.stdout, again.stderr) == (good.returncode, good.stdout, "")

@@ -114,13 +114,15 @@ class Traits:
     """What region formation must know of an instruction, learned by tracing it once.
 
     ends       control does not simply go on with the next instruction
-    may_leave  it accesses memory or has an exit, so the registers must be right when it starts
+    may_leave  it accesses memory, has an exit or reads the count, so the registers must be right when it starts
     alone      only the interpreter executes it
+    traps      it ends with the program counter on itself, and so is not retired
     """
 
     ends: bool
     may_leave: bool
     alone: bool
+    traps: bool = False
 
 
 @dataclass(frozen=True)
@@ -162,11 +164,13 @@ class Tracer:
         region, cpu = trace_alone(self.layout, instruction, fields, 0, size)
         values = [value for block in region.blocks for value in block.ops]
         leaves = [block for block in region.blocks if block.terminator is not None and block.end.kind == "exit"]
+        ends = [block.end for block in region.blocks if block.terminator is not None and block.end.leaves]
         return Traits(
             ends=cpu.ended,
+            traps=cpu.ended and all(end.kind == "exit" and end.args[0].attr == region.pc for end in ends),
             may_leave=cpu.ended
             or bool(leaves)
-            or any(value.op.reads_memory or value.op.writes_memory for value in values),
+            or any(value.op.reads_memory or value.op.writes_memory or value.attr == "instret" for value in values),
             alone=any(value.op.name in INTERPRETED_ONLY or why_not_native(value) for value in values),
         )
 

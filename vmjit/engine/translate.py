@@ -54,7 +54,7 @@ def _block(plan: Plan, cpu: RegionCpu, tracer: Tracer, pc: int) -> None:
         step = plan.steps[pc]
         traits = tracer.traits_of(step.instruction, step.fields, step.size)
         if traits.may_leave:
-            cpu.retire(retired + traits.ends)
+            cpu.retire(retired + (traits.ends and not traits.traps))
         cpu.step(step.instruction, step.fields, pc, step.size)
         if cpu.ended:
             return

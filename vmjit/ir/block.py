@@ -117,14 +117,16 @@ class Region:
 
     def new_block(self, name: str | None = None) -> Block:
         """A block at the end; without a name it gets one that no other had."""
-        if name is None:
-            number = len(self.names)
-            while (name := f"b{number}") in self.names:
-                number += 1
-        self.names.add(name)
-        block = Block(name)
+        block = Block(self._unused_name() if name is None else name)
+        self.names.add(block.name)
         self.blocks.append(block)
         return block
+
+    def _unused_name(self) -> str:
+        number = len(self.names)
+        while f"b{number}" in self.names:
+            number += 1
+        return f"b{number}"
 
     def predecessors(self) -> dict[Block, list[tuple[Block, Edge]]]:
         """For each block, the (block, edge) pairs that enter it, in order."""
