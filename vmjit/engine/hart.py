@@ -151,7 +151,7 @@ class Hart:
             self.settings.dump("exit", f"{reason.name.lower()} at {words[self._pc]:#x}, {words[self._arg]:#x}")
         handle = self._handlers.get(reason)
         if handle is None:
-            return Stop(reason, words[self._pc], words[self._arg])
+            return self._fetch_fault(reason, words[self._pc], words[self._arg])
         stop = handle(words[self._pc], words[self._arg])
         if stop is not None:
             words[self._pc] = stop.pc
@@ -351,6 +351,7 @@ class Hart:
         start, size = _whole_pages(start, size)
         self.regions.invalidate(start, size)
         self.asked.clear()
+        self.native.set_heat(self._threshold)
         if "reference" in self.__dict__:
             self.reference.forget()
         for page in [p for p in self.written_code if start <= p << PAGE_BITS < start + size]:
