@@ -9,6 +9,7 @@ from vmjit.engine.formation import Plan
 from vmjit.engine.trace import ForwardingEmitter, RegionCpu, Tracer
 from vmjit.ir.block import Block, Edge, Region, Terminator
 from vmjit.ir.layout import Layout
+from vmjit.passes.edit import remove_unreachable
 
 # A loop of four instructions spends a third of its time on counting and on the check; measured with kernels/sieve.c.
 UNROLLED = 32  # instructions in all copies of a block
@@ -33,6 +34,7 @@ def translate(plan: Plan, layout: Layout, tracer: Tracer) -> Region:
         for copy, following in zip_longest(copies, copies[1:]):
             cpu.begin(copy, leader, following)
             _block(plan, cpu, tracer, leader)
+    remove_unreachable(region)  # what only an entry led to that was one too many
     return region
 
 
