@@ -150,7 +150,6 @@ def test_bad_jump(save: Save, tier: str, target: int, fault: int) -> None:
         ("addi ra, zero, 1\namoadd.w t1, t2, (ra)", 135, "bus error on address 0x1 at 0x10004: amoadd.w"),
         ("deeper:\naddi sp, sp, -16\nsd ra, 0(sp)\njal ra, @deeper", 139, "at 0x10004: sd ra, 0(sp)"),
         ("addi t0, zero, 1", 132, "illegal instruction at 0x10004: 0x0"),
-        ("csrrw zero, 0x300, zero", 132, "illegal instruction at 0x10000"),
     ],
 )
 def test_other_ends(save: Save, tier: str, text: str, code: int, says: str) -> None:
@@ -166,14 +165,14 @@ def segments(*more: Segment) -> bytes:
     ("contents", "code"),
     [
         (segments(), 7),
-        (segments((LIMIT - PAGE, READ, b"x", PAGE)), 126),  # nothing is left for the stack above a program
+        (segments((LIMIT - PAGE, READ, b"x", PAGE)), 7),  # the stack goes below it
         (segments((LIMIT, READ, b"x", 1)), 126),
         (segments(((1 << 64) - PAGE, READ, b"x", PAGE)), 126),
         (segments((DATA, READ, b"x", LIMIT)), 126),
         (segments((DATA, READ, b"x", (1 << 64) - 1)), 126),
         (segments((CODE, READ | WRITE, b"", PAGE)), 126),
         (segments((0, READ, b"x", 1)), 7),
-        (elf([(CODE, READ, b"", 0)]), 139),
+        (elf([(CODE, READ, b"", 0)]), 126),
     ],
 )
 def test_segments_anywhere(save: Save, contents: bytes, code: int) -> None:
@@ -315,7 +314,8 @@ def test_killed_worker(tmp_path: Path, save: Save, started: Callable[..., "subpr
     assert process.stdin is not None
     process.stdin.write(b"xx")
     process.stdin.close()
-    assert process.wait(SECONDS) in (0, 126, 125)
+    process.stdin = None  # communicate() would flush it
+    assert process.wait(SECONDS) == 0
 
 
 @pytest.mark.parametrize("damage", ["garbage", "truncated", "empty", "directory"])
