@@ -300,6 +300,7 @@ def test_killed_worker(tmp_path: Path, save: Save, started: Callable[..., "subpr
         bne a0, zero, @outer
         addi a7, zero, 93
         ecall"""
+    run("--cache-dir", tmp_path / "cache", HELLO)  # so that the interpreter is there
     process = started("--tier", "jit", "--cache-dir", tmp_path / "cache", save(program(text)))
     for _ in range(SECONDS * 100):
         workers = children(process.pid)
