@@ -1,5 +1,6 @@
 """Which instructions become a region, where its blocks begin and who may enter it."""
 
+import pytest
 import toy
 from machines import CODE, assemble
 
@@ -54,8 +55,15 @@ def test_the_instruction_after_a_system_call_is_entered() -> None:
     assert formed("li r1, 1\nhalt\nli r2, 2\nbrk") == ([0, 2, 4, 6], [0, 4], [0, 4])
 
 
-def test_code_that_never_ran_is_left_out() -> None:
+def test_code_that_never_ran_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vmjit.engine.formation.NEAR", 0)
     assert formed("bnez r1, 0x10006\nli r1, 1\nbrk\nli r2, 2\nbrk", cold=(2, 4)) == ([0, 6, 8], [0, 6], [0])
+
+
+def test_code_close_by_belongs_to_it_but_not_what_that_leads_to() -> None:
+    """The block at 2 never ran; its jump to 10 is not followed further, as nothing there ran either."""
+    text = "bnez r1, 0x10006\nli r1, 1\nbnez r1, 0x1000a\nbrk\nbrk\nbrk"
+    assert formed(text, cold=(2, 4, 10)) == ([0, 2, 4, 6], [0, 2, 6], [0])
 
 
 def test_the_start_needs_not_have_run() -> None:

@@ -230,7 +230,8 @@ def test_the_interpreter_never_compiles() -> None:
         assert hart.counters.exits["HOT"] and not hart.counters.regions
 
 
-def test_only_what_ran_is_compiled_in_auto() -> None:
+def test_only_what_ran_is_compiled_in_auto(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vmjit.engine.formation.NEAR", 0)
     text = "li r1, 20\nli r2, -1\nagain:\nadd r1, r1, r2\nbnez r0, @cold\nbnez r1, @again\nhalt\ncold:\nli r6, 6\nbrk"
     with harts(assemble(text), Tier.AUTO) as hart:
         hart.run()

@@ -111,7 +111,8 @@ def test_the_interpreter_has_its_table_behind_it(tmp_path: Path) -> None:
     assert max(table) < blob.symbols["handlers"]
 
 
-def test_only_code_that_ran_is_compiled() -> None:
+def test_only_code_that_ran_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vmjit.engine.formation.NEAR", 0)
     code = assemble("bnez r1, 0x10006\nli r2, 2\nbrk\nli r3, 3\nbrk")
     ran = array("Q", [1, 0, 0, 1, 1]).tobytes()
     made = worker().region(CODE, CODE, code, ran, 100)

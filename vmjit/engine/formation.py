@@ -14,6 +14,9 @@ from vmjit.isa.decoder import DecodeTable
 from vmjit.isa.instruction import Decoded, Instruction
 
 MAX_INSTRUCTIONS = 500  # about 50 ms of compile time
+# Bytes within which a branch's other way belongs to the region even if it was never taken: when an inner loop gets hot
+# in its first round, the way back of the outer one has not been executed yet.
+NEAR = 128
 MAX_ENTRIES = 24  # each costs a case of the switch at the region's start
 
 
@@ -75,9 +78,10 @@ class Former:
         steps: dict[int, Step] = {}
         leaders, entries = {pc}, [pc]
         queue = deque([pc])
+        near: set[int] = set()  # what executed code may go to and is close by, executed or not
         while queue:
             at = queue.popleft()
-            while at not in steps and len(steps) < limit and (at == pc or executed(at)):
+            while at not in steps and len(steps) < limit and (at == pc or executed(at) or at in near):
                 step = self.step(at, fetch)
                 if step is None:
                     break
@@ -91,10 +95,14 @@ class Former:
                 if traits.ends:
                     flow = self.tracer.flow_of(step.instruction, step.fields, at, step.size)
                     leaders.update(flow.targets)
+                    if executed(at):
+                        near.update(target for target in flow.targets if abs(target - at) < NEAR)
                     queue.extend(flow.targets)
                     if flow.returns:
                         _enter(following, leaders, entries, queue)
                     break
+                if at in near and not executed(at):
+                    near.add(following)
                 at = following
             else:
                 leaders.add(at)
