@@ -109,6 +109,7 @@ guest = Guest(
     thread_pointer="r6",
     syscall=SyscallAbi(number="r1", arguments=("r2", "r3"), result="r1"),
     hwcap=0,
+    trap_sets=(),
     registers=tuple(f"r{n}" for n in range(8)),
     description="toy",
 )

@@ -18,7 +18,8 @@ from vmjit.engine.service import Service
 from vmjit.guest import get
 from vmjit.ir.exits import ExitReason
 from vmjit.linux import Exited, Killed, Process
-from vmjit.linux.signals import SIG_IGN
+from vmjit.linux.signal_frame import UserRegisters
+from vmjit.linux.signals import deliver, fault
 from vmjit.loader import elf
 from vmjit.memory.address_space import AddressSpace
 
@@ -32,6 +33,9 @@ SIGNALS = {
     ExitReason.FAULT: SIGSEGV,
     ExitReason.FETCH: SIGSEGV,
 }
+ACCESSES = (ExitReason.FAULT, ExitReason.MISALIGNED)  # their argument is an address
+# si_code: ILL_ILLOPC, TRAP_BRKPT and BUS_ADRALN are all the first of their kind.
+FIRST_CODE, SEGV_MAPERR, SEGV_ACCERR, BUS_ADRERR = 1, 1, 2, 2
 NAMES = {SIGILL: "illegal instruction", SIGTRAP: "breakpoint", SIGBUS: "bus error", SIGSEGV: "segmentation fault"}
 
 
@@ -47,6 +51,10 @@ class Result:
     def code(self) -> int | None:
         """What a shell would report; None when the guest was stopped."""
         return self.status if self.signal is None else 128 + self.signal
+
+
+def _signal_of(stop: Stop) -> int:
+    return SIGBUS if stop.signal == SIGBUS else SIGNALS[stop.reason]
 
 
 def _hart_class(settings: Settings) -> type[Hart]:
@@ -144,6 +152,8 @@ class Machine:
 
         process.set_stack_pointer = set_register(stack_pointer)
         process.set_thread_pointer = set_register(guest.layout.word(guest.thread_pointer))
+        process.make_faults_precise = self.hart.make_precise
+        process.registers = UserRegisters(words, guest.layout.word, guest.trap_sets)
         process.before_fork = self._lock_for_fork
         process.after_fork_in_parent = self._unlock_after_fork
         process.after_fork_in_child = self._begin_as_child
@@ -186,24 +196,37 @@ class Machine:
         abi, layout, words = self.guest.syscall, self.guest.layout, self.hart.words
         number, result = layout.word(abi.number), layout.word(abi.result)
         arguments = [layout.word(name) for name in abi.arguments]
-        syscall, run = self.process.syscall, self.hart.run
+        syscall, run, signals = self.process.syscall, self.hart.run, self.process.signals
         while True:
             stop = run()
-            if stop.reason is not ExitReason.SYSCALL:
+            if stop.reason is ExitReason.SYSCALL:
+                words[result] = syscall(words[number], [words[i] for i in arguments]) & 0xFFFFFFFFFFFFFFFF
+            elif not self._is_handled(stop):
                 return self._ended(stop)
-            words[result] = syscall(words[number], [words[i] for i in arguments]) & 0xFFFFFFFFFFFFFFFF
+            if signals.pending:
+                deliver(self.process)
 
     def stop(self) -> None:
         """Make run() return soon; from any thread."""
         self.hart.stop()
 
+    def _is_handled(self, stop: Stop) -> bool:
+        """Let the guest's handler for a fault begin, if there is one that can take it."""
+        if stop.reason not in SIGNALS:
+            return False
+        signal = _signal_of(stop)
+        if signal == SIGSEGV:
+            code = SEGV_MAPERR if self.memory.permissions(stop.argument) is None else SEGV_ACCERR
+        else:
+            code = BUS_ADRERR if stop.signal == SIGBUS else FIRST_CODE
+        address = stop.argument if stop.reason in ACCESSES else stop.pc
+        return fault(self.process, signal, code, address)
+
     def _ended(self, stop: Stop) -> Result:
         if stop.reason is ExitReason.LIMIT:
             return Result(None, None, f"stopped after {self.hart.instructions} instructions at {self.where(stop.pc)}")
-        signal = SIGBUS if stop.signal == SIGBUS else SIGNALS[stop.reason]
-        if self.process.signals.action(signal).handler > SIG_IGN:
-            self.process.report(f"signal {signal} has a handler; delivery to handlers is not supported")
-        about = f" on address {stop.argument:#x}" if stop.reason in (ExitReason.FAULT, ExitReason.MISALIGNED) else ""
+        signal = _signal_of(stop)
+        about = f" on address {stop.argument:#x}" if stop.reason in ACCESSES else ""
         self.settings.dump("guest-error", RegisterText(self))
         return Result(None, signal, f"{NAMES[signal]}{about} at {self.where(stop.pc)}{self.text_at(stop.pc)}")
 

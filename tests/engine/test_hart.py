@@ -356,10 +356,10 @@ def test_hot_code_of_many_pages() -> None:
     with harts(assemble(text), Tier.AUTO) as hart:
         set_registers(hart, r7=1)
         hart.run()
-        kind, pc, start, code, executed, _ = hart._request(CODE + 4 * PAGE)
+        kind, pc, start, code, executed, *_ = hart._request(CODE + 4 * PAGE)
         assert (kind, pc, start, len(code)) == ("region", CODE + 4 * PAGE, CODE + 2 * PAGE, 5 * PAGE)
         assert executed is not None and len(executed) == 4 * len(code)
-        _, _, start, code, _, _ = hart._request(CODE)
+        _, _, start, code, *_ = hart._request(CODE)
         assert (start, len(code)) == (CODE, 3 * PAGE)
 
 

@@ -2,12 +2,15 @@ import errno
 import os
 import signal
 import struct
+from array import array
 from collections.abc import Iterator
 
 import pytest
 
-from tests.linux.conftest import Guest
+from tests.linux.conftest import SCRATCH, SCRATCH_SIZE, Guest
 from vmjit.linux import Killed
+from vmjit.linux.signal_frame import UserRegisters
+from vmjit.linux.signals import deliver, fault
 
 HANDLER = 0x10400
 TERM, USR1, CHLD = signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD
@@ -81,12 +84,129 @@ def test_signals_ignored_at_the_start_stay_ignored(guest: Guest) -> None:
     assert Signals().action(signal.SIGPIPE).handler == 0
 
 
-def test_a_handler_is_reported_once(guest: Guest, capfd: pytest.CaptureFixture[str]) -> None:
+NAMES = ["pc", *(f"x{n}" for n in range(1, 32)), *(f"f{n}" for n in range(32)), "fflags", "frm", "reservation"]
+STACK_TOP = SCRATCH + SCRATCH_SIZE
+NODEFER, RESETHAND, ONSTACK = 0x40000000, 0x80000000, 0x08000000
+
+
+@pytest.fixture
+def registers(guest: Guest) -> memoryview:
+    """A hart's state: every register holds its index, but for the stack pointer."""
+    words = memoryview(bytearray(8 * len(NAMES))).cast("Q")
+    words[:] = memoryview(array("Q", range(len(NAMES))))
+    words[2] = STACK_TOP - 8
+    guest.process.registers = UserRegisters(words, NAMES.index, (("reservation", -1),))
+    return words
+
+
+def test_a_handler_begins_with_a_frame(guest: Guest, registers: memoryview) -> None:
+    registers[NAMES.index("frm")] = 2
+    before = registers.tolist()
+    guest.call("rt_sigaction", USR1, action(guest, HANDLER, 4, bits(TERM)), 0, 8)
+    guest.call("rt_sigprocmask", SETMASK, sigset(guest, CHLD), 0, 8)
+    assert guest.call("tgkill", os.getpid(), os.getpid(), USR1) == 0
+    assert guest.process.signals.pending == bits(USR1)
+    deliver(guest.process)
+    assert guest.process.signals.pending == 0
+    assert guest.process.signals.blocked == bits(TERM, USR1, CHLD)
+    frame = registers[2]
+    assert frame % 16 == 0 and STACK_TOP - 8 - 16 < frame + 1088 <= STACK_TOP - 8
+    assert (registers[0], *registers[10:13]) == (HANDLER, USR1, frame, frame + 128)
+    assert guest.memory.read(registers[1], 8) == bytes.fromhex("9308b00873000000")  # li a7, 139; ecall
+    assert registers[NAMES.index("reservation")] == (1 << 64) - 1
+    info = guest.memory.read(frame, 128)
+    assert struct.unpack_from("<iii4xiI", info) == (USR1, 0, -6, os.getpid(), os.getuid())
+    context = guest.memory.read(frame + 128, 960)
+    assert struct.unpack_from("<Q", context, 40) == (bits(CHLD),)
+    assert list(struct.unpack_from("<64Q", context, 176)) == before[:64]
+    assert struct.unpack_from("<I", context, 176 + 64 * 8) == (2 << 5 | before[64],)
+
+
+def test_a_handler_returns_to_what_the_frame_says(guest: Guest, registers: memoryview) -> None:
     guest.call("rt_sigaction", USR1, action(guest, HANDLER), 0, 8)
-    assert guest.call("kill", os.getpid(), USR1) == 0
-    assert guest.call("kill", os.getpid(), USR1) == 0
-    message = "vmjit: signal 10 (SIGUSR1) has a handler; delivery to handlers is not supported\n"
-    assert capfd.readouterr().err == message
+    guest.call("kill", os.getpid(), USR1)
+    before = registers.tolist()[:64]
+    deliver(guest.process)
+    frame = registers[2]
+    guest.memory.write(frame + 128 + 176 + 5 * 8, (0x1234).to_bytes(8, "little"))  # x5
+    guest.memory.write(frame + 128 + 176 + 64 * 8, (3 << 5 | 17).to_bytes(4, "little"))  # fcsr
+    guest.memory.write(frame + 128 + 40, bits(TERM, signal.SIGKILL).to_bytes(8, "little"))
+    assert guest.call("rt_sigreturn") == before[10]
+    before[5] = 0x1234
+    assert registers.tolist()[:64] == before
+    assert registers.tolist()[64:66] == [17, 3]
+    assert guest.process.signals.blocked == bits(TERM)
+
+
+def test_a_handler_may_be_interrupted_by_others(guest: Guest, registers: memoryview) -> None:
+    """The last frame built runs first, and each returns to the one before."""
+    for number in (USR1, TERM):
+        guest.call("rt_sigaction", number, action(guest, HANDLER + number, NODEFER | RESETHAND), 0, 8)
+        guest.call("kill", os.getpid(), number)
+    start = registers[0]
+    deliver(guest.process)
+    assert registers[0] == HANDLER + TERM
+    guest.call("rt_sigreturn")
+    assert registers[0] == HANDLER + USR1
+    guest.call("rt_sigreturn")
+    assert registers[0] == start and guest.process.signals.blocked == 0
+    assert guest.process.signals.action(USR1).handler == 0, "SA_RESETHAND"
+
+
+def test_handlers_use_the_alternate_stack(guest: Guest, registers: memoryview) -> None:
+    stack, old = guest.space(16384), guest.space(24)
+    guest.call("sigaltstack", guest.put(struct.pack("<Qi4xQ", stack, 0, 16384)), 0)
+    guest.call("rt_sigaction", USR1, action(guest, HANDLER, ONSTACK | NODEFER), 0, 8)
+    for depth in (1, 2):
+        guest.call("kill", os.getpid(), USR1)
+        deliver(guest.process)
+        assert stack + 16384 - depth * 1200 < registers[2] < stack + 16384
+    assert guest.call("sigaltstack", guest.put(struct.pack("<Qi4xQ", stack, 0, 8192)), 0) == -errno.EPERM
+    assert guest.call("sigaltstack", 0, old) == 0
+    assert struct.unpack("<Qi4xQ", guest.memory.read(old, 24)) == (stack, 1, 16384)
+
+
+def test_no_room_for_a_frame_ends_the_guest(guest: Guest, registers: memoryview) -> None:
+    registers[2] = SCRATCH + 500
+    guest.call("rt_sigaction", USR1, action(guest, HANDLER), 0, 8)
+    guest.call("kill", os.getpid(), USR1)
+    with pytest.raises(Killed) as caught:
+        deliver(guest.process)
+    assert caught.value.signal == signal.SIGSEGV
+
+
+def test_a_frame_that_is_gone_ends_the_guest(guest: Guest, registers: memoryview) -> None:
+    registers[2] = 0x9000000
+    with pytest.raises(Killed) as caught:
+        guest.call("rt_sigreturn")
+    assert caught.value.signal == signal.SIGSEGV
+
+
+def test_suspend_lets_a_pending_signal_in(guest: Guest, registers: memoryview) -> None:
+    guest.call("rt_sigaction", USR1, action(guest, HANDLER), 0, 8)
+    guest.call("rt_sigprocmask", SETMASK, sigset(guest, USR1, CHLD), 0, 8)
+    guest.call("kill", os.getpid(), USR1)
+    deliver(guest.process)
+    assert registers[0] == 0
+    assert guest.call("rt_sigsuspend", sigset(guest, TERM), 8) == -errno.EINTR
+    deliver(guest.process)
+    assert registers[0] == HANDLER
+    assert guest.process.signals.blocked == bits(USR1, TERM)
+    guest.call("rt_sigreturn")
+    assert guest.process.signals.blocked == bits(USR1, CHLD)
+
+
+def test_faults_reach_their_handler(guest: Guest, registers: memoryview) -> None:
+    precise = []
+    guest.process.make_faults_precise = lambda: precise.append(True)
+    assert not fault(guest.process, 11, 1, 0x123)
+    guest.call("rt_sigaction", 11, action(guest, 1), 0, 8)
+    assert not fault(guest.process, 11, 1, 0x123) and not precise, "ignoring a fault does not help"
+    guest.call("rt_sigaction", 11, action(guest, HANDLER), 0, 8)
+    assert precise
+    assert fault(guest.process, 11, 1, 0x123)
+    assert struct.unpack("<iii4xQ", guest.memory.read(registers[2], 24)) == (11, 0, 1, 0x123)
+    assert not fault(guest.process, 11, 1, 0x123), "it is blocked now"
 
 
 def test_blocked_signals_wait(guest: Guest) -> None:
@@ -120,11 +240,6 @@ def test_sigaltstack(guest: Guest) -> None:
     assert guest.call("sigaltstack", guest.put(struct.pack("<Qi4xQ", 0x50000, 0, 100)), 0) == -errno.ENOMEM
     assert guest.call("sigaltstack", guest.put(struct.pack("<Qi4xQ", 0, 4, 8192)), 0) == -errno.EINVAL
     assert guest.call("sigaltstack", guest.put(struct.pack("<Qi4xQ", 0, 2, 0)), old) == 0
-
-
-def test_sigreturn_is_not_expected(guest: Guest, capfd: pytest.CaptureFixture[str]) -> None:
-    assert guest.call("rt_sigreturn") == -errno.ENOSYS
-    assert "rt_sigreturn" in capfd.readouterr().err
 
 
 def test_another_process_gets_the_real_signal(guest: Guest) -> None:

@@ -119,7 +119,10 @@ class _Lowering:
         self.lines: list[str] = []
         self.label = ""  # of the LLVM block that lines go to
         self.serial = 0
+        self.location = ""  # of the last access in this block
         self.strict = any(value.op.raises_flags for block in region.blocks for value in block.ops)
+        settles = any(value.op.name == "settle" for block in region.blocks for value in block.ops)
+        self.set_order = "volatile " if settles else ""  # guest accesses are volatile, and volatile keeps its order
 
     # The function as a whole.
 
@@ -130,6 +133,7 @@ class _Lowering:
         bodies = {block: self.block(block) for block in region.blocks}
         self.lines = []
         self.label = "enter"
+        self.location = ""
         self.prologue()
         parts = [
             f"define {CONVENTION} void @{self.name}({PARAMETERS}) nounwind{strict}{debug} {{\nenter:",
@@ -160,6 +164,7 @@ class _Lowering:
         self.lines = []
         self.label = _label(block)
         self.instret = "%instret"
+        self.location = ""
         for value in block.ops:
             self.operation(value)
         own = self.terminator(block.end)
@@ -182,6 +187,9 @@ class _Lowering:
     # Names and lines.
 
     def emit(self, text: str) -> None:
+        if self.location:
+            lines = text.split("\n")
+            text = "\n".join(line if line.endswith(":") else line + self.location for line in lines)
         self.lines.append(text)
 
     def open(self, label: str) -> None:
@@ -250,6 +258,8 @@ class _Lowering:
             known["t0"] = LLVM_TYPE.get(operand, operand)
             known["s0"] = operand
         self.emit(template.format(*map(self.use, args), **known))
+        if self.debug is not None and args and args[0].op.name == "load":
+            self.emit(f"call void (...) @llvm.fake.use({_type(value)} {self.use(value)})")
 
     def op_undefined(self, value: Value) -> None:
         self.emit(f"{self.use(value)} = freeze {_type(value)} poison")
@@ -270,7 +280,10 @@ class _Lowering:
             self.instret = self.use(value.args[0])
             return
         pointer = self.state(str(value.attr))
-        self.emit(f"store {_type(value.args[0])} {self.use(value.args[0])}, ptr {pointer}, align 8")
+        self.emit(f"store {self.set_order}{_type(value.args[0])} {self.use(value.args[0])}, ptr {pointer}, align 8")
+
+    def op_settle(self, value: Value) -> None:
+        """What it asks for are the `set`s before it."""
 
     def register(self, value: Value) -> str:
         pointer, index = self.fresh(), self.fresh()
@@ -306,52 +319,57 @@ class _Lowering:
 
     # Guest memory.
 
-    def address(self, value: Value) -> tuple[str, str]:
-        """The host pointer of a memory operation, and what to attach to it; notes in the state who accesses."""
+    def address(self, value: Value) -> str:
+        """The host pointer of a memory operation; notes in the state who accesses.
+
+        All up to the next access has the location of this one: LLVM may fold a load into what uses it, but moves none
+        beyond another.
+        """
         if self.handler is not None:
             place = self.state("access_slot")
             self.emit(f"store volatile ptr %slot, ptr {place}, align 8")
             self.put("access_instret", self.instret, volatile=True)
+        if self.debug is not None and value.pc is not None:
+            self.location = self.debug.attachment(value.pc)
         pointer = self.fresh()
         self.emit(f"{pointer} = getelementptr i8, ptr %memory, i64 {self.use(value.args[0])}")
-        attached = self.debug.attachment(value.pc) if self.debug is not None and value.pc is not None else ""
-        return pointer, attached
+        return pointer
 
     def op_load(self, value: Value) -> None:
-        pointer, attached = self.address(value)
-        self.emit(f"{self.use(value)} = load volatile {_type(value)}, ptr {pointer}, align 1{attached}")
+        pointer = self.address(value)
+        self.emit(f"{self.use(value)} = load volatile {_type(value)}, ptr {pointer}, align 1")
+        if self.debug is not None:
+            self.emit(f"call void (...) @llvm.fake.use({_type(value)} {self.use(value)})")
 
     def op_store(self, value: Value) -> None:
-        pointer, attached = self.address(value)
+        pointer = self.address(value)
         stored = value.args[1]
-        self.emit(f"store volatile {_type(stored)} {self.use(stored)}, ptr {pointer}, align 1{attached}")
+        self.emit(f"store volatile {_type(stored)} {self.use(stored)}, ptr {pointer}, align 1")
 
     def op_atomic_load(self, value: Value) -> None:
-        pointer, attached = self.address(value)
+        pointer = self.address(value)
         size = WIDTH[value.type or ""] // 8
         order = ORDER[str(value.attr)]
-        self.emit(
-            f"{self.use(value)} = load atomic volatile {_type(value)}, ptr {pointer} {order}, align {size}{attached}"
-        )
+        self.emit(f"{self.use(value)} = load atomic volatile {_type(value)}, ptr {pointer} {order}, align {size}")
 
     def read_modify_write(self, value: Value) -> None:
-        pointer, attached = self.address(value)
+        pointer = self.address(value)
         kind = value.op.name.removeprefix(ATOMIC_PREFIX)
         operand, size = value.args[1], WIDTH[value.type or ""] // 8
         self.emit(
             f"{self.use(value)} = atomicrmw volatile {kind} ptr {pointer}, {_type(operand)} {self.use(operand)} "
-            f"{ORDER[str(value.attr)]}, align {size}{attached}"
+            f"{ORDER[str(value.attr)]}, align {size}"
         )
 
     def op_compare_exchange(self, value: Value) -> None:
-        pointer, attached = self.address(value)
+        pointer = self.address(value)
         _, expected, new = value.args
         order = ORDER[str(value.attr)]
         failure = FAILURE_ORDER.get(order, order)
         pair, type, size = self.fresh(), _type(expected), WIDTH[expected.type or ""] // 8
         self.emit(
             f"{pair} = cmpxchg volatile ptr {pointer}, {type} {self.use(expected)}, {type} {self.use(new)} "
-            f"{order} {failure}, align {size}{attached}"
+            f"{order} {failure}, align {size}"
         )
         self.emit(f"{self.use(value)} = extractvalue {{ {type}, i1 }} {pair}, 1")
 

@@ -1,16 +1,19 @@
 """Compiled code on disk: one folder for each version of vmjit, LLVM and processor, one file for each piece of code.
 
 Files are content-addressed and written beside their place, then renamed, so readers and writers need no lock. Whatever
-is wrong with a file (truncated, damaged, someone else's) it counts as absent and is written anew. The name of a
-region's file says the address it was made for and the digest of the guest code it was made from, so a later run finds
-it by looking at guest memory, without decoding anything.
+is wrong with a file (truncated, damaged, someone else's) it counts as absent and is written anew. A folder that others
+may write to is not used: what is in it would be executed. The name of a region's file says the address it was made for
+and the digest of the guest code it was made from, so a later run finds it by looking at guest memory, without decoding
+anything.
 """
 
 from __future__ import annotations
 
 import marshal
 import os
+import stat
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -18,6 +21,8 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 from vmjit import __version__
+from vmjit.engine.regions import SYMBOL
+from vmjit.ir.layout import ADDRESS_BITS
 from vmjit.jit.blob import Blob
 from vmjit.jit.host import host_identity
 
@@ -52,14 +57,33 @@ class Region:
             raise ValueError("the region is damaged: its checksum does not match")
         try:
             entries, ranges, instructions, blob = marshal.loads(data[4:])
-        except (EOFError, TypeError, ValueError) as error:
+            region = Region(entries, ranges, instructions, Blob.from_bytes(blob))
+            if not region.is_sound():
+                raise ValueError("addresses that are none")
+        except (EOFError, MemoryError, TypeError, ValueError) as error:
             raise ValueError(f"not a region: {error}") from error
-        return Region(entries, ranges, instructions, Blob.from_bytes(blob))
+        return region
+
+    def is_sound(self) -> bool:
+        """Whether placing it touches nothing but what is there for it. TypeError if it does not even have the types."""
+        known = self.blob.symbols.get(SYMBOL)
+        return (
+            isinstance(self.instructions, int)
+            and known is not None
+            and known < len(self.blob.code)
+            and all(0 <= start < end <= 1 << ADDRESS_BITS for start, end in self.ranges)
+            and all(any(start <= entry < end for start, end in self.ranges) for entry in self.entries)
+        )
 
 
-def region_key(pc: int, entries: tuple[int, ...], ranges: Ranges, code: bytes, passes: str) -> str:
+def variant(passes: str, precise: bool) -> str:
+    """What a region depends on besides its code: the passes named, and whether registers are exact at faults."""
+    return f"{passes} precise" if precise else passes
+
+
+def region_key(pc: int, entries: tuple[int, ...], ranges: Ranges, code: bytes, variant: str) -> str:
     """The name of the file of a region made from these bytes, those of all ranges one after another."""
-    return f"{_REGION_PREFIX}{pc:x}-{digest(marshal.dumps((entries, ranges), 2), code, passes)}"
+    return f"{_REGION_PREFIX}{pc:x}-{digest(marshal.dumps((entries, ranges), 2), code, variant)}"
 
 
 class Cache:
@@ -92,7 +116,7 @@ class Cache:
         """Store a region."""
         self._write(key, region.to_bytes())
 
-    def find_region(self, pc: int, read: Callable[[int, int], bytes | None], passes: str) -> Region | None:
+    def find_region(self, pc: int, read: Callable[[int, int], bytes | None], variant: str) -> Region | None:
         """The largest region for an address whose code is what `read(address, size)` gives."""
         best = None
         for key in self._regions.get(pc, ()):
@@ -101,7 +125,7 @@ class Cache:
                 continue
             parts = [read(start, end - start) for start, end in region.ranges]
             code = b"".join(part for part in parts if part is not None)
-            if None not in parts and region_key(pc, region.entries, region.ranges, code, passes) == key:
+            if None not in parts and region_key(pc, region.entries, region.ranges, code, variant) == key:
                 best = region
         return best
 
@@ -110,7 +134,7 @@ class Cache:
         """The names of all regions that were there when first asked, by address."""
         found: dict[int, list[str]] = {}
         try:
-            names = [] if self.folder is None else os.listdir(self.folder)
+            names = [] if self.folder is None or not self._is_ours else os.listdir(self.folder)
         except OSError:
             names = []
         for name in names:
@@ -123,33 +147,52 @@ class Cache:
         return found
 
     def _read(self, key: str) -> bytes | None:
-        if self.folder is None:
+        if self.folder is None or not self._is_ours:
             return None
         try:
-            with open(os.path.join(self.folder, key), "rb") as file:
-                if os.fstat(file.fileno()).st_uid != os.getuid():
+            # NONBLOCK, because opening a pipe would wait for its writer.
+            fd = os.open(os.path.join(self.folder, key), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            with open(fd, "rb") as file:
+                found = os.fstat(fd)
+                if found.st_uid != os.geteuid() or not stat.S_ISREG(found.st_mode) or found.st_size > MAX_BYTES:
                     return None  # code that another user could have put there must not run
-                return file.read()
+                data = file.read()
         except OSError:
             return None
+        seal, data = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
+        return data if seal == _seal(key, data) else None
 
     def _write(self, key: str, data: bytes) -> None:
         """A disk that is full or read-only costs the cache, not the run."""
         if self.folder is None:
             return
         path = os.path.join(self.folder, key)
-        fresh = f"{path}.{os.getpid()}"
+        fresh = f"{path}.{os.urandom(8).hex()}"
         try:
             os.makedirs(self.folder, mode=0o700, exist_ok=True)
-            with open(fresh, "wb") as file:
-                file.write(data)
+            self.__dict__.pop("_is_ours", None)
+            if not self._is_ours:
+                return
+            with open(fresh, "xb") as file:
+                file.write(_seal(key, data) + data)
             os.replace(fresh, path)
         except OSError:
-            return
+            with suppress(OSError):
+                os.unlink(fresh)
+
+    @cached_property
+    def _is_ours(self) -> bool:
+        """Whether the folder is there and nobody else can put a file into it."""
+        try:
+            found = os.lstat(self.folder or "")
+        except OSError:
+            return False
+        others = stat.S_IWGRP | stat.S_IWOTH
+        return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & others
 
     def trim(self) -> None:
         """Keep the folder within MAX_BYTES."""
-        if self.folder is None:
+        if self.folder is None or not self._is_ours:
             return
         try:
             files = sorted(_files(self.folder))
@@ -166,6 +209,12 @@ class Cache:
             except OSError:
                 continue
             total -= size
+
+
+def _seal(key: str, data: bytes) -> bytes:
+    """What a file begins with: it tells damage, and contents that belong to another name."""
+    hashed = blake2b(data, digest_size=_DIGEST_BYTES, key=key.encode()[-blake2b.MAX_KEY_SIZE :])
+    return hashed.digest()
 
 
 def _files(folder: str) -> Iterator[tuple[float, int, str]]:

@@ -35,13 +35,20 @@ class Compiled:
 
 
 def compile_region(
-    plan: Plan, layout: Layout, tracer: Tracer, compiler: "Compiler", settings: Settings, observe: Observe | None = None
+    plan: Plan,
+    layout: Layout,
+    tracer: Tracer,
+    compiler: "Compiler",
+    settings: Settings,
+    observe: Observe | None = None,
+    *,
+    precise: bool = False,
 ) -> Compiled:
-    """From a plan to position-independent code; `observe` is shown what each stage makes."""
+    """From a plan to position-independent code; `observe` is shown what each stage makes; `precise` as in translate."""
     if observe is None and settings.categories and settings.selects(plan.pc):
         observe = settings.dump
     clock = perf_counter()
-    region = translate(plan, layout, tracer)
+    region = translate(plan, layout, tracer, precise=precise)
     traced = perf_counter()
     if observe:
         observe("decode", decoded_text(plan))

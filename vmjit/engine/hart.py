@@ -14,11 +14,11 @@ from functools import cached_property
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from vmjit.engine.cache import Cache, Region
+from vmjit.engine.cache import Cache, Region, variant
 from vmjit.engine.native import FOREVER, Native
 from vmjit.engine.regions import Regions
 from vmjit.ir.exits import ExitReason
-from vmjit.ir.layout import INTERPRETER_SIZE, PAGE_BITS, SLOT_SCALE
+from vmjit.ir.layout import ADDRESS_BITS, INTERPRETER_SIZE, PAGE_BITS, SLOT_SCALE
 from vmjit.jit.blob import Blob
 from vmjit.memory.address_space import EXECUTE, PAGE_SIZE, WRITE
 
@@ -92,6 +92,7 @@ class Hart:
         self.settings = settings
         self.tier = tier
         self.sync = sync
+        self.precise = False
         self.counters = Counters()
         self._dumps_exits = settings.wants("exit")
         self.native = Native(guest.layout, memory, self._interpreter(cache))
@@ -135,12 +136,24 @@ class Hart:
         """Run guest code from the state's pc until something happens that the world must answer."""
         if self.tier is Tier.REFERENCE:
             return self._run_reference()
+        stop = self._check_resumption()
+        if stop is not None:
+            return stop
         enter = self.native.enter
         while True:
             enter()
             stop = self.act()
             if stop is not None:
                 return stop
+
+    def _check_resumption(self) -> Stop | None:
+        """Native code relies on a pc that is one and a rounding mode of the host; the world may have set others."""
+        pc = self.words[self._pc]
+        if pc >> ADDRESS_BITS or pc % self.guest.alignment:
+            return Stop(ExitReason.FAULT, pc, pc)
+        if self._rounding is not None and self.words[self._rounding] >= HOST_ROUNDINGS:
+            return self._rounding_changed(0, 0)
+        return None
 
     def act(self) -> Stop | None:
         """Deal with the exit that guest code has just taken; a stop if the world must."""
@@ -156,6 +169,17 @@ class Hart:
         if stop is not None:
             words[self._pc] = stop.pc
         return stop
+
+    def make_precise(self) -> None:
+        """From now on all registers are exact at a fault, because the guest may look at them; the guest is not running.
+
+        Without it, pc and address are exact, and registers that a region holds are those of its entry.
+        """
+        if not self.precise:
+            self.precise = True
+            self.regions.clear()
+            self.asked.clear()
+            self.native.set_heat(self._threshold)
 
     def stop(self) -> None:
         """Make run() return soon, from any thread."""
@@ -233,14 +257,13 @@ class Hart:
         layout, words = self.guest.layout, self.words
         address = words[layout.word("fault_address")] - self.memory.base
         code = words[layout.word("fault_code")] - self.native.arena.base
-        pc = None
-        if code >= INTERPRETER_SIZE:
-            placed = self.regions.find(code)
-            pc = None if placed is None else placed.pc_at(code)
+        in_region = code >= INTERPRETER_SIZE
+        if in_region:
+            pc = self.regions.pc_at(code)
         else:
-            words[self._instret] = words[layout.word("access_instret")]
-        if pc is None:
             pc = (words[layout.word("access_slot")] - self.native.slots.base) // SLOT_SCALE
+        if self.precise or not in_region:
+            words[self._instret] = words[layout.word("access_instret")]
         return Stop(ExitReason.FAULT, pc, address % (1 << 64), number)
 
     def _hot(self, pc: int, _: int) -> Stop | None:
@@ -256,7 +279,7 @@ class Hart:
             self.native.cool(pc, self._threshold)  # nothing of it ran yet
             return self._undecoded(pc, pc)
         self.asked.add(pc)
-        stored = self.cache.find_region(pc, self._code, self.settings.passes_text)
+        stored = self.cache.find_region(pc, self._code, variant(self.settings.passes_text, self.precise))
         if stored is not None:
             self.counters.cache_hits += 1
             self._place(pc, stored)
@@ -313,7 +336,7 @@ class Hart:
         address, size = start << PAGE_BITS, (end - start) << PAGE_BITS
         code = self.memory.read(address, size, EXECUTE)
         executed = None if self.tier is Tier.JIT else self.native.executed(address, size)
-        return "region", pc, address, code, executed, REGION_SIZE
+        return "region", pc, address, code, executed, REGION_SIZE, self.precise
 
     def _take(self, pc: int, epoch: int, worked: bool, result: Any) -> None:
         """Take in what the worker made. Runs in the service's thread unless compiling is synchronous."""

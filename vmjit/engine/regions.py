@@ -7,6 +7,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vmjit.errors import InternalError
 from vmjit.ir.layout import INTERPRETER_SIZE, LINE_BIAS, PAGE_BITS
 
 if TYPE_CHECKING:
@@ -27,10 +28,10 @@ class Placed:
     entries: tuple[int, ...]
     ranges: Ranges
 
-    def pc_at(self, offset: int) -> int | None:
+    def pc_at(self, offset: int) -> int:
         """The guest instruction whose memory access is at an arena offset, see codegen.lower.Lines."""
         line = self.blob.line_at(offset - self.offset)
-        return None if line is None else self.pc + 2 * (line - LINE_BIAS)
+        return self.pc if line is None else self.pc + 2 * (line - LINE_BIAS)
 
 
 class Regions:
@@ -75,6 +76,13 @@ class Regions:
             starts = sorted(self.by_offset)
             index = bisect_right(starts, offset) - 1
             return self.by_offset[starts[index]] if index >= 0 else None
+
+    def pc_at(self, offset: int) -> int:
+        """The guest instruction whose memory access is at an arena offset."""
+        placed = self.find(offset)
+        if placed is None:
+            raise InternalError(f"no region has code at {offset:#x} of the arena")
+        return placed.pc_at(offset)
 
     def invalidate(self, start: int, size: int) -> None:
         """Forget everything made from a range of whole pages."""

@@ -12,20 +12,23 @@ from vmjit.codegen.native import INTERPRETED_ONLY, why_not_native
 from vmjit.ir.block import Block, Edge, Region, Terminator, Value
 from vmjit.ir.emit import Emitter
 from vmjit.ir.layout import ENGINE_WORDS, Layout
+from vmjit.ir.ops import OPS
 from vmjit.isa.bits import Bits
 from vmjit.isa.cpu import Cpu
 from vmjit.isa.instruction import Instruction
 
 _VOLATILE = frozenset(ENGINE_WORDS) - {"instret"}
+_ACCESSES = frozenset(op.name for op in OPS.values() if (op.reads_memory or op.writes_memory) and op.operands)
 FOLLOWED = ("fall", "jump")  # chains to a known address that stay in a region; calls and returns leave it
 
 
 class ForwardingEmitter(Emitter):
-    """Knows the registers of the block it appends to."""
+    """Knows the registers of the block it appends to; `precise` ones are to be in the state at each access."""
 
-    def __init__(self, region: Region, block: Block) -> None:
+    def __init__(self, region: Region, block: Block, *, precise: bool = False) -> None:
         super().__init__(region, block)
         self.known: dict[str, Value] = {}
+        self.precise = precise
 
     def begin(self, block: Block) -> None:
         self.block = block
@@ -40,6 +43,8 @@ class ForwardingEmitter(Emitter):
             return known
         if name == "set":
             self.known[str(attr)] = args[0]
+        elif self.precise and name in _ACCESSES:
+            super().emit("settle", None)
         return super().emit(name, type, *args, attr=attr)
 
 

@@ -16,8 +16,11 @@ UNROLLED = 32  # instructions in all copies of a block
 MOST_COPIES = 4
 
 
-def translate(plan: Plan, layout: Layout, tracer: Tracer) -> Region:
-    """The IR of a region, registers still read and written one by one."""
+def translate(plan: Plan, layout: Layout, tracer: Tracer, *, precise: bool = False) -> Region:
+    """The IR of a region, registers still read and written one by one.
+
+    precise: wherever an access may fault, the registers are to be in the state.
+    """
     region = Region(f"x{plan.pc:x}", plan.pc)
     blocks: dict[int, Block] = {}
     for entry in plan.entries:
@@ -26,7 +29,7 @@ def translate(plan: Plan, layout: Layout, tracer: Tracer) -> Region:
         blocks[leader] = region.new_block(f"x{leader:x}")
     for entry in plan.entries:
         region.entries[entry].terminator = Terminator("jump", edges=(Edge(blocks[entry]),))
-    cpu = RegionCpu(ForwardingEmitter(region, region.blocks[0]), layout, blocks)
+    cpu = RegionCpu(ForwardingEmitter(region, region.blocks[0], precise=precise), layout, blocks)
     for leader, block in blocks.items():
         copies = [block]
         for number in range(1, _copies(plan, tracer, leader)):

@@ -13,11 +13,13 @@ import sys
 from array import array
 from collections.abc import Callable
 from functools import cached_property
+from struct import Struct
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 from vmjit.debug import Settings, wants_traceback
-from vmjit.engine.cache import Cache, Region, region_key
+from vmjit.engine.cache import Cache, Region, region_key, variant
 from vmjit.errors import VmjitError
 from vmjit.jit.blob import Blob
 
@@ -31,31 +33,69 @@ if TYPE_CHECKING:
 INTERPRETER_SYMBOLS = ("enter", "fault", "cold", "leave", "previous", "signal", "illegal", "emulate", "handlers")
 INTERPRETER_KEY = "interpreter"
 WORD = 8  # bytes of the code word of a slot
+ANSWER_SECONDS = 60  # an answer takes less than one, on a machine that is not overloaded
+LARGEST_MESSAGE = 64 << 20  # bytes; requests and answers have some 100 KB
+_HEAD = Struct("<QI")  # of a message: its size and its CRC-32
 
 
 def send(fd: int, message: tuple[Any, ...]) -> None:
     data = marshal.dumps(message)
-    view = memoryview(len(data).to_bytes(8, "little") + data)
+    view = memoryview(_HEAD.pack(len(data), crc32(data)) + data)
     while view:
         view = view[os.write(fd, view) :]
 
 
-def receive(fd: int) -> tuple[Any, ...] | None:
-    """The next message, or None at the end."""
-    head = _read(fd, 8)
-    data = head and _read(fd, int.from_bytes(head, "little"))
-    return marshal.loads(data) if data else None
+def receive(fd: int, await_data: Callable[[], None] = lambda: None) -> tuple[Any, ...] | None:
+    """The next message, or None at the end; await_data() is called before each read. ValueError for nonsense."""
+    head = _read(fd, _HEAD.size, await_data)
+    if head is None:
+        return None
+    size, checksum = _HEAD.unpack(head)
+    if size > LARGEST_MESSAGE:
+        raise ValueError(f"a message of {size} bytes")
+    data = _read(fd, size, await_data)
+    if data is None:
+        return None
+    if crc32(data) != checksum:
+        raise ValueError("a message whose checksum does not match")
+    try:
+        message = marshal.loads(data)
+    except (EOFError, MemoryError, TypeError) as error:
+        raise ValueError(f"not a message: {error}") from error
+    if type(message) is not tuple:
+        raise ValueError("a message that is no tuple")
+    return message
 
 
-def _read(fd: int, size: int) -> bytes | None:
+def _read(fd: int, size: int, await_data: Callable[[], None]) -> bytes | None:
     parts = []
     while size:
+        await_data()
         part = os.read(fd, size)
         if not part:
             return None
         parts.append(part)
         size -= len(part)
     return b"".join(parts)
+
+
+def is_answer(number: int, request: tuple[Any, ...], answer: tuple[Any, ...]) -> bool:
+    """Whether this is what serve() may answer to that request."""
+    if len(answer) != 3 or answer[0] != number or type(answer[1]) is not bool:
+        return False
+    _, worked, result = answer
+    try:
+        if not worked:
+            return isinstance(result, str)
+        if request[0] == "interpreter":
+            return set(INTERPRETER_SYMBOLS) <= set(Blob.from_bytes(result).symbols)
+        if request[0] == "region" and result is not None:
+            data, seconds, cached = result
+            Region.from_bytes(data)
+            return type(cached) is bool and all(type(spent) is float for spent in seconds.values())
+    except (AttributeError, TypeError, ValueError):
+        return False
+    return True
 
 
 class Worker:
@@ -99,7 +139,7 @@ class Worker:
         return kept.to_bytes()
 
     def region(
-        self, pc: int, start: int, code: bytes, executed: bytes | None, limit: int
+        self, pc: int, start: int, code: bytes, executed: bytes | None, limit: int, precise: bool = False
     ) -> tuple[bytes, dict[str, float], bool] | None:
         """A region as cache.Region's bytes, seconds by stage, whether it was cached; None: it cannot be compiled."""
         began = perf_counter()
@@ -109,13 +149,13 @@ class Worker:
             return None
         ranges = plan.ranges()
         parts = b"".join(code[first - start : end - start] for first, end in ranges)
-        key = region_key(pc, plan.entries, ranges, parts, self.settings.passes_text)
+        key = region_key(pc, plan.entries, ranges, parts, variant(self.settings.passes_text, precise))
         found = self.cache.get_region(key)
         if found is not None:
             return found.to_bytes(), seconds, True
         from vmjit.engine.compile import compile_region
 
-        made = compile_region(plan, self.guest.layout, self.tracer, self.compiler, self.settings)
+        made = compile_region(plan, self.guest.layout, self.tracer, self.compiler, self.settings, precise=precise)
         region = Region(plan.entries, ranges, len(plan.steps), made.blob)
         self.cache.put_region(key, region)
         return region.to_bytes(), {**seconds, **made.seconds}, False
@@ -139,9 +179,11 @@ def _ran(start: int, executed: bytes | None) -> Callable[[int], bool]:
     return lambda pc: 0 <= pc - start < 2 * len(words) and words[(pc - start) // 2] != 0
 
 
-def serve(worker: Worker, source: int, target: int) -> None:
-    """Answer requests until there are no more."""
+def serve(worker: Worker, source: int, target: int, patience: int = 0) -> None:
+    """Answer requests until there are no more; end the process when one takes longer than `patience`, in seconds."""
     while (request := receive(source)) is not None:
+        if patience:
+            signal.alarm(patience)
         kind, number, *arguments = request
         answer: tuple[Any, ...]
         try:
@@ -155,6 +197,8 @@ def serve(worker: Worker, source: int, target: int) -> None:
 
             where = traceback.extract_tb(error.__traceback__)[-1]
             answer = (number, False, f"{type(error).__name__}: {error} ({where.filename}:{where.lineno})")
+        if patience:
+            signal.alarm(0)
         send(target, answer)
 
 
@@ -164,6 +208,7 @@ def main(guest_name: str, cache_root: str, *, dump_settings: dict[str, Any]) -> 
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the guest, and its end is ours
     source, target = os.dup(0), os.dup(1)
+    os.umask(0o077)  # the guest's may keep us from using the cache
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(2, 1)  # whatever LLVM prints is no message
@@ -172,7 +217,8 @@ def main(guest_name: str, cache_root: str, *, dump_settings: dict[str, Any]) -> 
         os.dup2(null, 2)  # it may be a pipe that somebody reads to the end, which the guest closes
     cache = Cache(cache_root or None, guest_name)
     try:
-        serve(Worker(get(guest_name), cache, settings), source, target)
+        # The service is not patient for longer, but the guest may have ended meanwhile.
+        serve(Worker(get(guest_name), cache, settings), source, target, 2 * ANSWER_SECONDS)
     except (BrokenPipeError, KeyboardInterrupt):
         sys.exit(0)
     cache.trim()

@@ -34,6 +34,7 @@ class Guest:
 
     alignment      every instruction starts at a multiple of it, in bytes
     stack_pointer, thread_pointer  registers, named as in the layout
+    trap_sets      registers that a trap sets, and to what
     registers      architectural registers in the order to print and compare them
     hwcap          the auxiliary vector's AT_HWCAP
     description    module that holds `decode_table`
@@ -47,6 +48,7 @@ class Guest:
     thread_pointer: str
     syscall: SyscallAbi
     hwcap: int
+    trap_sets: tuple[tuple[str, int], ...]
     registers: tuple[str, ...]
     description: str
 

@@ -274,8 +274,10 @@ class _Source:
         type = value.args[1].type
         assert type is not None
         size = WIDTH[type] // 8
-        self.emit(f"{target} = M.load({args[0]}, {size}) == {args[1]}")
-        self.emit(f"if {target}: M.store({args[0]}, {size}, {args[2]})")
+        self.emit(f"old = M.load({args[0]}, {size})")
+        self.emit(f"{target} = old == {args[1]}")
+        # Also when they differ: memory that may not be written is a fault all the same, as it is for the host.
+        self.emit(f"M.store({args[0]}, {size}, {args[2]} if {target} else old)")
 
     def op_undefined(self, value: Value, target: str, args: list[str]) -> None:
         self.emit(f"{target} = 0")
@@ -283,7 +285,7 @@ class _Source:
     def nothing(self, value: Value, target: str | None, args: list[str]) -> None:
         """Fences and the host's own flags mean nothing here: there is one agent, and flags live in the state."""
 
-    op_fence = op_pause = op_clear_host_flags = op_set_rounding = nothing
+    op_fence = op_pause = op_settle = op_clear_host_flags = op_set_rounding = nothing
 
     def op_host_flags(self, value: Value, target: str, args: list[str]) -> None:
         self.emit(f"{target} = 0")

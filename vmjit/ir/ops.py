@@ -150,6 +150,7 @@ _TABLE = (
     Op("set", ("any",), None, "write a guest register", attr="register", writes_state=True),
     Op("get_at", ("i64",), "given", "read the register of a file by number", attr="file", reads_state=True),
     Op("set_at", ("i64", "any"), None, "write the register of a file by number", attr="file", writes_state=True),
+    Op("settle", (), None, "the next access may stop the guest: its registers must be in the state", reads_state=True),
     Op("field", (), "given", "an operand field of the instruction (interpreter handlers)", attr="field"),
     Op("pc", (), "given", "address of the instruction (interpreter handlers)"),
     Op("clock", (), "given", "wall-clock ticks of 10 MHz; only the host can tell", reads_state=True, attr="host"),

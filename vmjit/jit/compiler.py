@@ -66,9 +66,15 @@ PASSES = {
 # Stock pipelines and their level: they cost 2 to 5 times a list picked by hand; for comparison.
 PIPELINES = {"O1": 1, "O2": 2, "O3": 3}
 
-# Loop strength reduction gives each guest address and counter of a loop a register of its own, for the loop alone, and
-# spills what the region has in registers; kernels/sieve.c takes half as long again with it.
-_OPTIONS = ("-disable-lsr",)
+_OPTIONS = (
+    # Loop strength reduction gives each guest address and counter of a loop a register of its own, for the loop alone,
+    # and spills what the region has in registers; kernels/sieve.c takes half as long again with it.
+    "-disable-lsr",
+    # A conditional move from memory would become a branch around the load, volatile or not: a fault would go missing.
+    "-x86-cmov-converter-force-mem-operand=false",
+    # Two accesses made one would be of neither guest instruction.
+    "-enable-tail-merge=false",
+)
 
 _ERROR = re.compile(r"<string>:(\d+):\d+: error: (.*)")
 

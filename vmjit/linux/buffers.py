@@ -15,12 +15,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from vmjit.memory.address_space import AddressSpace
 
-READ, WRITE = 1, 2
+READ, WRITE, EXECUTE = 1, 2, 4
 PAGE = 4096
 MAX_TRANSFER = 0x7FFFF000  # MAX_RW_COUNT: one read or write never moves more
 MAX_VECTORS = 1024  # UIO_MAXIOV
 MAX_STRING = 32 * PAGE  # MAX_ARG_STRLEN
-MAX_STRINGS = 0x10000  # ample for the 2 MiB that Linux allows argv and envp with the usual stack limit
+MAX_STRINGS = 6 << 20  # bytes of argv or envp with their pointers: what Linux allows with the largest stack limit
 
 
 def accessible_prefix(memory: "AddressSpace", address: int, size: int, permissions: int) -> int:
@@ -95,12 +95,14 @@ def path_string(memory: "AddressSpace", address: int) -> bytes:
 def strings(memory: "AddressSpace", address: int) -> list[bytes]:
     """The NULL-terminated array of strings at address, as argv and envp are; NULL is an empty array."""
     found: list[bytes] = []
+    room = MAX_STRINGS
     while address:
         (pointer,) = ULONG.unpack(memory.read(address, 8))
         if not pointer:
             break
         text = memory.read_cstring(pointer, MAX_STRING)
-        if len(text) >= MAX_STRING or len(found) == MAX_STRINGS:
+        room -= len(text) + 1 + 8
+        if len(text) >= MAX_STRING or room < 0:
             raise SyscallError(E2BIG)
         found.append(text)
         address += 8

@@ -8,9 +8,10 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from errno import EBADF, EINVAL, EIO, ENOMEM, ENOSYS, EPIPE
 from errno import EFAULT as _EFAULT
-from errno import EINVAL, EIO, ENOMEM, ENOSYS, EPIPE
 from struct import Struct
+from struct import error as StructError
 
 from vmjit.errors import MemoryAccessError
 from vmjit.linux.abi import NAMES
@@ -25,6 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TextIO
 
+    from vmjit.linux.signal_frame import UserRegisters
     from vmjit.loader.elf import Image
     from vmjit.memory.address_space import AddressSpace
 
@@ -41,7 +43,8 @@ class Process:
     """A user-mode process.
 
     The engine may set the hooks: flush_code(address, size), before_fork(), after_fork_in_parent(),
-    after_fork_in_child(), set_stack_pointer(value), set_thread_pointer(value). Descriptors and children of its own that
+    after_fork_in_child(), set_stack_pointer(value), set_thread_pointer(value), make_faults_precise(); and `registers`,
+    which signal handlers need. Descriptors and children of its own that
     the guest must not see go into reserved_fds and hidden_children.
     """
 
@@ -87,6 +90,8 @@ class Process:
         self.after_fork_in_child: Callable[[], None] = nothing
         self.set_stack_pointer: Callable[[int], None] = nothing
         self.set_thread_pointer: Callable[[int], None] = nothing
+        self.make_faults_precise: Callable[[], None] = nothing
+        self.registers: UserRegisters | None = None
 
     def start(self, image: "Image", *, hwcap: int, interpreter_base: int = 0) -> int:
         """Map and fill the stack, place the break behind the image; the initial stack pointer."""
@@ -108,8 +113,12 @@ class Process:
 
     def perform(self, entry: Syscall, args: Sequence[int]) -> int:
         """The call itself, its exceptions turned into results."""
+        values = entry.unpack(_pack_registers(*args))
+        for position in entry.descriptors:
+            if values[position] in self.reserved_fds:
+                return -EBADF  # the emulator's own do not exist for the guest
         try:
-            return entry.function(self, *entry.unpack(_pack_registers(*args)))
+            return entry.function(self, *values)
         except SyscallError as error:
             return -error.errno
         except MemoryAccessError:
@@ -118,7 +127,7 @@ class Process:
             if error.errno == EPIPE:
                 send_to_self(self, SIGPIPE)
             return -(error.errno or EIO)
-        except (OverflowError, ValueError):
+        except (OverflowError, ValueError, StructError):
             # A number that the host's function cannot even be given, such as a time in the year 10^12.
             return -EINVAL
         except MemoryError:

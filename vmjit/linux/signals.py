@@ -1,18 +1,30 @@
-"""Signals as far as they concern a single thread without handler delivery: actions, mask, pending set, kill.
+"""Signals of a single thread: actions, mask, pending set, kill, handlers of what the guest does to itself.
 
 Actions are recorded here and, where the host process must share them (so that a Ctrl-C ends or spares the guest, and
 an ignored signal stays ignored across execve), set on the host too. A signal the guest sends itself takes effect
-before the call returns. See signal(7), rt_sigaction(2).
+before the call returns; faults reach the guest's handler with exact registers. Signals that come from outside do not
+reach handlers yet. See signal(7), rt_sigaction(2).
 """
 
 import os
 import signal
 import time
-from errno import EAGAIN, EINTR, EINVAL, ENOMEM, ENOSYS
+from errno import EAGAIN, EINTR, EINVAL, ENOMEM, EPERM
 
+from vmjit.errors import MemoryAccessError
 from vmjit.linux.abi import SIGACTION, SIGALTSTACK, ULONG
-from vmjit.linux.buffers import timespec
+from vmjit.linux.buffers import EXECUTE, PAGE, READ, WRITE, timespec
 from vmjit.linux.outcome import Killed, SyscallError
+from vmjit.linux.signal_frame import (
+    ALIGNMENT,
+    FRAME_SIZE,
+    RETURN_CODE,
+    SIGINFO_FAULT,
+    SIGINFO_SENDER,
+    SIGINFO_SIZE,
+    pack_frame,
+    unpack_frame,
+)
 from vmjit.linux.table import register, syscall
 
 TYPE_CHECKING = False
@@ -20,7 +32,7 @@ if TYPE_CHECKING:
     from vmjit.linux.process import Process
 
 SIG_DFL, SIG_IGN = 0, 1
-SIGABRT, SIGKILL, SIGPIPE, SIGALRM, SIGCHLD, SIGCONT, SIGSTOP, SIGXFSZ = 6, 9, 13, 14, 17, 18, 19, 25
+SIGABRT, SIGKILL, SIGSEGV, SIGPIPE, SIGALRM, SIGCHLD, SIGCONT, SIGSTOP, SIGXFSZ = 6, 9, 11, 13, 14, 17, 18, 19, 25
 LARGEST = 64
 UNBLOCKABLE = 1 << (SIGKILL - 1) | 1 << (SIGSTOP - 1)
 IGNORED_BY_DEFAULT = frozenset((SIGCHLD, SIGCONT, 23, 28))  # also SIGURG, SIGWINCH
@@ -30,7 +42,10 @@ STOPPING = frozenset((SIGSTOP, 20, 21, 22))  # also SIGTSTP, SIGTTIN, SIGTTOU
 HOST_KEEPS = frozenset((4, 5, 7, 8, 11, SIGKILL, SIGPIPE, SIGSTOP, SIGXFSZ))
 SHARED = tuple(number for number in range(1, 32) if number not in HOST_KEEPS)
 
-SS_DISABLE = 2
+SS_ONSTACK, SS_DISABLE, SS_AUTODISARM = 1, 2, 1 << 31
+SA_SIGINFO, SA_ONSTACK, SA_NODEFER, SA_RESETHAND = 4, 0x08000000, 0x40000000, 0x80000000
+FAULTS = frozenset((7, SIGSEGV))  # SIGBUS too: a handler sees the registers at an access
+SI_USER, SI_TKILL = 0, -6
 MINSIGSTKSZ = 2048
 SIG_BLOCK, SIG_UNBLOCK, SIG_SETMASK = 0, 1, 2
 
@@ -55,6 +70,9 @@ class Signals:
         self.actions = {number: IGNORE for number in SHARED if signal.getsignal(number) == signal.SIG_IGN}
         self.blocked = 0
         self.pending = 0
+        self.infos: dict[int, bytes] = {}  # of pending signals
+        self.mask_after: int | None = None  # the mask when the next handler has returned, if not what is blocked now
+        self.return_address = 0  # of handlers: guest memory with RETURN_CODE
         self.stack = (0, SS_DISABLE, 0)
 
     def action(self, number: int) -> Action:
@@ -62,17 +80,94 @@ class Signals:
         return self.actions.get(number, DEFAULT)
 
 
-def send_to_self(process: "Process", number: int) -> None:
+def send_to_self(process: "Process", number: int, code: int = SI_USER) -> None:
     """A signal sent by the guest to itself, or by what it does."""
+    state = process.signals
     bit = 1 << (number - 1)
-    if process.signals.blocked & bit & ~UNBLOCKABLE:
-        process.signals.pending |= bit
-        return
-    handler = process.signals.action(number).handler
-    if handler == SIG_DFL:
+    handler = state.action(number).handler
+    if handler > SIG_IGN or state.blocked & bit & ~UNBLOCKABLE:
+        state.pending |= bit  # deliver() is next
+        state.infos[number] = SIGINFO_SENDER.pack(number, 0, code, 0, os.getpid(), os.getuid(), 0)
+    elif handler == SIG_DFL:
         default_action(number)
-    elif handler != SIG_IGN:
-        process.report(f"signal {number} ({name_of(number)}) has a handler; delivery to handlers is not supported")
+
+
+def deliver(process: "Process") -> None:
+    """Let handlers begin for what is pending and not blocked; the guest is at an instruction boundary."""
+    state = process.signals
+    while ready := state.pending & ~state.blocked:
+        number = (ready & -ready).bit_length()
+        take(state, number)
+        action = state.action(number)
+        if action.handler > SIG_IGN:
+            begin_handler(process, number, state.infos.pop(number), action)
+        elif action.handler == SIG_DFL:
+            default_action(number)
+
+
+def fault(process: "Process", number: int, code: int, address: int) -> bool:
+    """A signal that the instruction at the pc causes; False when no handler can take it, which ends the guest."""
+    state = process.signals
+    action = state.action(number)
+    if action.handler <= SIG_IGN or state.blocked >> (number - 1) & 1:
+        return False
+    begin_handler(process, number, SIGINFO_FAULT.pack(number, 0, code, 0, address), action)
+    return True
+
+
+def take(state: Signals, number: int) -> None:
+    """It is not pending any more."""
+    state.pending &= ~(1 << (number - 1))
+
+
+def on_stack(stack: tuple[int, int, int], stack_pointer: int) -> bool:
+    """Whether this is the alternate stack, and in use."""
+    address, flags, size = stack
+    return not flags & SS_DISABLE and address < stack_pointer <= address + size
+
+
+def begin_handler(process: "Process", number: int, info: bytes, action: Action) -> None:
+    """Put a frame on the stack, and the handler's arguments into the registers."""
+    state, registers = process.signals, process.registers
+    assert registers is not None
+    context = registers.get()
+    top, stack = context.x[2], state.stack
+    address, flags, size = stack
+    within = on_stack(stack, top) and not flags & SS_AUTODISARM
+    if action.flags & SA_ONSTACK and not flags & SS_DISABLE and not within:
+        top = address + size
+    frame = (top - FRAME_SIZE) & -ALIGNMENT
+    mask = state.blocked if state.mask_after is None else state.mask_after
+    data = pack_frame(info, (address, flags | SS_ONSTACK if within else flags, size), mask, context)
+    try:
+        if within and frame < address:
+            raise MemoryAccessError("no room")
+        process.memory.write(frame, data)
+    except MemoryAccessError:
+        process.report(f"no room on the stack at {frame:#x} for the handler of signal {number} ({name_of(number)})")
+        raise Killed(SIGSEGV) from None
+    state.mask_after = None
+    if flags & SS_AUTODISARM:
+        state.stack = (0, SS_DISABLE, 0)
+    if action.flags & SA_RESETHAND:
+        state.actions[number] = DEFAULT
+    state.blocked |= action.mask | (0 if action.flags & SA_NODEFER else 1 << (number - 1)) & ~UNBLOCKABLE
+    arguments = (number, frame, frame + SIGINFO_SIZE)
+    registers.begin_handler(action.handler, return_address(process), frame, arguments)
+
+
+def return_address(process: "Process") -> int:
+    """Where handlers return to; mapped when first needed."""
+    state = process.signals
+    if not state.return_address:
+        address = process.memory.find_free(PAGE)
+        if address is None:
+            raise Killed(SIGSEGV)
+        process.memory.map(address, PAGE, READ | WRITE, name="[vdso]")
+        process.memory.write(address, RETURN_CODE)
+        process.memory.protect(address, PAGE, READ | EXECUTE)
+        state.return_address = address
+    return state.return_address
 
 
 def default_action(number: int) -> None:
@@ -97,8 +192,8 @@ def set_blocked(process: "Process", mask: int) -> None:
     state.blocked = mask & ~UNBLOCKABLE
     ready = state.pending & ~state.blocked
     for number in range(1, LARGEST + 1):
-        if ready >> (number - 1) & 1:
-            state.pending &= ~(1 << (number - 1))
+        if ready >> (number - 1) & 1 and state.action(number).handler <= SIG_IGN:
+            take(state, number)
             send_to_self(process, number)
 
 
@@ -129,6 +224,8 @@ def sys_rt_sigaction(process: "Process", number: int, new: int, old: int, size: 
         process.signals.actions[number] = Action(handler, flags, mask & ~UNBLOCKABLE)
         if number in SHARED:
             share_with_host(number, handler)
+        if number in FAULTS and handler > SIG_IGN:
+            process.make_faults_precise()
     if old:
         process.memory.write(old, SIGACTION.pack(before.handler, before.flags, before.mask))
     return 0
@@ -162,16 +259,19 @@ def sys_rt_sigpending(process: "Process", address: int, size: int) -> int:
 def sys_rt_sigsuspend(process: "Process", address: int, size: int) -> int:
     require_set_size(size)
     (mask,) = ULONG.unpack(process.memory.read(address, 8))
-    before = process.signals.blocked
+    state = process.signals
+    before = state.blocked
     set_blocked(process, mask)
-    actions = process.signals.actions.items()
-    if any(action.handler > SIG_IGN and not mask >> number - 1 & 1 for number, action in actions):
+    if state.pending & ~state.blocked:
+        state.mask_after = before
+        return -EINTR
+    if any(action.handler > SIG_IGN and not mask >> number - 1 & 1 for number, action in state.actions.items()):
         # The program would call us again and again until its handler has run.
-        process.report("rt_sigsuspend waits for a signal with a handler; delivery to handlers is not supported")
+        process.report("rt_sigsuspend waits for a signal from outside; delivery of these to handlers is not supported")
         raise Killed(SIGABRT)
     # Nothing tells us of a signal that has no host handler, so the caller's loop has to look; 100 times a second.
     time.sleep(0.01)
-    process.signals.blocked = before
+    state.blocked = before
     return -EINTR
 
 
@@ -186,39 +286,56 @@ def sys_rt_sigtimedwait(process: "Process", address: int, info: int, timeout: in
             time.sleep(min(seconds, 1 << 30) + nanoseconds / 1e9)
         return -EAGAIN
     number = (ready & -ready).bit_length()
-    process.signals.pending &= ~(1 << (number - 1))
+    take(process.signals, number)
     if info:
-        process.memory.write(info, number.to_bytes(4, "little") + bytes(124))
+        process.memory.write(info, process.signals.infos[number])
     return number
 
 
 @syscall("address address")
 def sys_sigaltstack(process: "Process", new: int, old: int) -> int:
     before = process.signals.stack
+    within = process.registers is not None and on_stack(before, process.registers.stack_pointer)
     if new:
         address, flags, size = SIGALTSTACK.unpack(process.memory.read(new, SIGALTSTACK.size))
-        if flags & ~SS_DISABLE & 0x7FFFFFFF:  # SS_AUTODISARM is bit 31
+        if within:
+            raise SyscallError(EPERM)
+        flags &= 0xFFFFFFFF
+        if flags & ~SS_AUTODISARM not in (0, SS_ONSTACK, SS_DISABLE):
             raise SyscallError(EINVAL)
+        flags &= ~SS_ONSTACK
         if flags & SS_DISABLE:
             address = size = 0
         elif size < MINSIGSTKSZ:
             raise SyscallError(ENOMEM)
         process.signals.stack = (address, flags, size)
     if old:
-        process.memory.write(old, SIGALTSTACK.pack(*before))
+        address, flags, size = before
+        process.memory.write(old, SIGALTSTACK.pack(address, flags | SS_ONSTACK if within else flags, size))
     return 0
 
 
-@syscall()
+@syscall("", "hex")
 def sys_rt_sigreturn(process: "Process") -> int:
-    process.report("rt_sigreturn without a signal handler running; returned ENOSYS")
-    return -ENOSYS
+    state, registers = process.signals, process.registers
+    assert registers is not None
+    frame = registers.stack_pointer
+    try:
+        stack, mask, context = unpack_frame(process.memory.read(frame, FRAME_SIZE))
+    except MemoryAccessError:
+        process.report(f"rt_sigreturn: no signal frame at {frame:#x}")
+        raise Killed(SIGSEGV) from None
+    registers.put(context)
+    address, flags, size = stack
+    state.stack = (address, flags & ~SS_ONSTACK, size)
+    set_blocked(process, mask)
+    return context.x[10]  # which the result of a call would replace
 
 
 @syscall("pid signal")
 def sys_kill(process: "Process", pid: int, number: int) -> int:
     if pid == os.getpid():
-        return signal_self(process, number)
+        return signal_self(process, number, SI_USER)
     os.kill(pid, number)
     return 0
 
@@ -227,27 +344,35 @@ def sys_kill(process: "Process", pid: int, number: int) -> int:
 def sys_tkill(process: "Process", tid: int, number: int) -> int:
     if tid <= 0:
         raise SyscallError(EINVAL)
-    return sys_kill(process, tid, number)
+    if tid == os.getpid():
+        return signal_self(process, number, SI_TKILL)
+    os.kill(tid, number)
+    return 0
 
 
 @syscall("pid pid signal")
 def sys_tgkill(process: "Process", tgid: int, tid: int, number: int) -> int:
-    if tgid <= 0 or tid <= 0:
+    if tgid <= 0:
         raise SyscallError(EINVAL)
-    return sys_kill(process, tid, number)
+    return sys_tkill(process, tid, number)
 
 
-def signal_self(process: "Process", number: int) -> int:
+def signal_self(process: "Process", number: int, code: int) -> int:
     if not 0 <= number <= LARGEST:
         raise SyscallError(EINVAL)
     if number:
-        send_to_self(process, number)
+        send_to_self(process, number, code)
     return 0
 
 
 def signal_queued(process: "Process", *arguments: int) -> int:
-    """rt_sigqueueinfo and rt_tgsigqueueinfo: the value that travels with the signal would need a handler."""
-    return sys_kill(process, *arguments[-3:-1])
+    """rt_sigqueueinfo and rt_tgsigqueueinfo."""
+    pid, number, info = arguments[-3:]
+    data = process.memory.read(info, SIGINFO_SIZE)
+    result = sys_kill(process, pid, number)
+    if number in process.signals.infos and pid == os.getpid():
+        process.signals.infos[number] = number.to_bytes(4, "little") + data[4:]
+    return result
 
 
 register("rt_sigqueueinfo", "pid signal address", signal_queued)

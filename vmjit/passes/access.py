@@ -11,7 +11,7 @@ from vmjit.ir.types import signed
 
 MOST_OFFSET = 1 << 28  # of an access from the address that is tested: far less than a guard area
 
-_IN_GUEST, _PC, _ADD = OPS["in_guest"], OPS["pc"], OPS["add"]
+_IN_GUEST, _PC, _ADD, _SETTLE = OPS["in_guest"], OPS["pc"], OPS["add"], OPS["settle"]
 
 
 def run(region: Region) -> Region:
@@ -48,14 +48,15 @@ def _guard(region: Region, block: Block) -> None:
         if root in guarded:
             continue
         guarded.add(root)
+        split = index - (index > 0 and ops[index - 1].op is _SETTLE)  # that stays with its access
         test = Value(_IN_GUEST, "i1", (root,))
         outside = exits.get(value.pc or 0)
         if outside is None:
             outside = exits[value.pc or 0] = _exit(region, value)
-        rest = region.new_block(f"{block.name}.{index}")
-        here.ops = [*ops[start:index], test]
+        rest = region.new_block(f"{block.name}.{split}")
+        here.ops = [*ops[start:split], test]
         here.terminator = Terminator("branch", (test,), (Edge(rest), Edge(outside)))
-        here, start = rest, index
+        here, start = rest, split
     here.ops = ops[start:]
     here.terminator = end
 

@@ -1,23 +1,36 @@
 """Guest registers become SSA values inside a region; what changed is stored where the region is left.
 
-After it, registers are read at the entries only and written in leaving blocks only, and there only those that differ
-from the state at that very point. Values meeting at a join become block parameters, made on demand as in Braun et al.,
-"Simple and Efficient Construction of Static Single Assignment Form", 2013.
+After it, registers are read at the entries only, and written in leaving blocks and before `settle` only, and there only
+those that differ from the state at that very point. Values meeting at a join become block parameters, made on demand as
+in Braun et al., "Simple and Efficient Construction of Static Single Assignment Form", 2013.
 """
+
+from dataclasses import dataclass
+from itertools import pairwise
 
 from vmjit.ir.block import Block, Region, Value
 from vmjit.ir.layout import ENGINE_WORDS
 from vmjit.ir.ops import OPS
 
-_GET, _SET = OPS["get"], OPS["set"]
+_GET, _SET, _SETTLE = OPS["get"], OPS["set"], OPS["settle"]
 # Words that the host changes while guest code runs are read each time; the count of instructions is a register.
 _VOLATILE = frozenset(ENGINE_WORDS) - {"instret"}
+
+Stores = dict[Block | Value, list[Value]]  # what to store at the end of a block, or before a `settle`
 
 
 def run(region: Region) -> Region:
     """Entry blocks must not be entered from inside the region."""
     _Promotion(region).run()
     return region
+
+
+@dataclass(frozen=True)
+class Written:
+    """Registers written between two `settle`s of a block, with their values; `settle` is the first of the two."""
+
+    settle: Value | None
+    values: dict[str, Value]
 
 
 class _Promotion:
@@ -31,11 +44,13 @@ class _Promotion:
         self.replaced: dict[Value, Value] = {}
         self.types: dict[str, str] = {}
         self.params: list[tuple[Block, str, Value]] = []
+        self.written: dict[Block, list[Written]] = {}
 
     def run(self) -> None:
         blocks = self.region.blocks
-        written = {block: self.local(block) for block in blocks}
-        dirty = self.dirty(written)
+        for block in blocks:
+            self.local(block)
+        dirty = self.dirty()
         pending = []
         for block in blocks:
             for value in block.ops:
@@ -44,18 +59,19 @@ class _Promotion:
         for block, value in pending:
             if value not in self.replaced:
                 self.replaced[value] = self.read_start(block, str(value.attr))
-        stores: dict[Block, list[Value]] = {}
+        stores: Stores = {}
         for block in blocks:
+            stores |= self.settled(block, dirty[block])
             if block.end.leaves:
                 stores[block] = [
-                    Value(_SET, None, (self.read_end(block, register),), register) for register in sorted(dirty[block])
+                    _set(register, self.read_end(block, register)) for register in sorted(self.after(block, dirty))
                 ]
         self.rewrite(stores)
 
-    def local(self, block: Block) -> frozenset[str]:
-        """Forward values inside a block; the registers it writes."""
+    def local(self, block: Block) -> None:
+        """Forward values inside a block; note the registers that it writes."""
         now: dict[str, Value] = {}
-        written = set()
+        written = [Written(None, {})]
         for value in block.ops:
             if value.op is _GET and value.attr not in _VOLATILE:
                 register = str(value.attr)
@@ -63,25 +79,50 @@ class _Promotion:
                 if register in now:
                     self.replaced[value] = now[register]
             elif value.op is _SET:
-                register = str(value.attr)
-                now[register] = value.args[0]
-                written.add(register)
+                now[str(value.attr)] = written[-1].values[str(value.attr)] = value.args[0]
+            elif value.op is _SETTLE:
+                written.append(Written(value, {}))
         self.at_end[block] = now
         self.at_start[block] = {}
-        return frozenset(written)
+        self.written[block] = written
 
-    def dirty(self, written: dict[Block, frozenset[str]]) -> dict[Block, frozenset[str]]:
-        """For each block, the registers that some way from an entry to its end has written."""
-        found = dict(written)
+    def dirty(self) -> dict[Block, frozenset[str]]:
+        """For each block, the registers that differ from the state where it begins, by some way to it."""
+        found: dict[Block, frozenset[str]] = dict.fromkeys(self.region.blocks, frozenset())
         work = list(self.region.blocks)
         while work:
             block = work.pop()
-            here = found[block]
+            after = self.after(block, found)
             for successor in block.successors():
-                if not here <= found[successor]:
-                    found[successor] |= here
+                if not after <= found[successor]:
+                    found[successor] |= after
                     work.append(successor)
         return found
+
+    def after(self, block: Block, dirty: dict[Block, frozenset[str]]) -> frozenset[str]:
+        """The registers that differ from the state where the block ends."""
+        *before, last = self.written[block]
+        if not before:
+            return dirty[block] | last.values.keys()
+        counts = "instret" in dirty[block] or any("instret" in part.values for part in before)
+        return frozenset(last.values) | ({"instret"} if counts else frozenset())
+
+    def settled(self, block: Block, dirty: frozenset[str]) -> Stores:
+        """What to store before each `settle` of a block; the count of instructions has a word of its own there."""
+        stores: Stores = {}
+        now: dict[str, Value] = {}
+        pending = set(dirty)
+        for part, following in pairwise(self.written[block]):
+            assert following.settle is not None
+            now |= part.values
+            pending |= part.values.keys()
+            pending.discard("instret")
+            value_of = {register: now.get(register) or self.read_start(block, register) for register in pending}
+            made = [_set(register, value_of[register]) for register in sorted(pending)]
+            count = now.get("instret") or self.read_start(block, "instret")
+            stores[following.settle] = [*made, _set("access_instret", count)]
+            pending.clear()
+        return stores
 
     def read_end(self, block: Block, register: str) -> Value:
         value = self.at_end[block].get(register)
@@ -115,7 +156,7 @@ class _Promotion:
             self.at_end[passed].setdefault(register, value)
         return value
 
-    def rewrite(self, stores: dict[Block, list[Value]]) -> None:
+    def rewrite(self, stores: Stores) -> None:
         self.fill_params()
         resolve = self.resolve
         for block in self.region.blocks:
@@ -123,12 +164,13 @@ class _Promotion:
             for value in block.ops:
                 if value.op is _SET or value in self.replaced:
                     continue
+                if value.op is _SETTLE:
+                    kept += stores[value]
+                kept.append(value)
+            kept += stores.get(block, ())
+            for value in kept:
                 if value.args:
                     value.args = tuple([resolve(a) for a in value.args])
-                kept.append(value)
-            for value in stores.get(block, ()):
-                value.args = (resolve(value.args[0]),)
-                kept.append(value)
             block.ops = kept
             end = block.end
             end.args = tuple([resolve(a) for a in end.args])
@@ -153,3 +195,7 @@ class _Promotion:
         while value in self.replaced:
             value = self.replaced[value]
         return value
+
+
+def _set(register: str, value: Value) -> Value:
+    return Value(_SET, None, (value,), register)

@@ -1,5 +1,4 @@
 // Signal handling: sigaction with siginfo, masks, alternate stack, faults caught and left by siglongjmp.
-// needs: signal delivery
 #define _GNU_SOURCE
 #include <setjmp.h>
 #include <signal.h>

@@ -5,7 +5,7 @@ System calls: riscv-elf-psabi and Linux `man 2 syscall`.
 """
 
 from vmjit.guest import Guest, SyscallAbi
-from vmjit.guest.riscv.registers import LAYOUT
+from vmjit.guest.riscv.registers import LAYOUT, NO_RESERVATION
 
 __all__ = ["guest"]
 
@@ -18,6 +18,7 @@ guest = Guest(
     thread_pointer="x4",
     syscall=SyscallAbi(number="x17", arguments=tuple(f"x{n}" for n in range(10, 16)), result="x10"),
     hwcap=sum(1 << (ord(letter) - ord("a")) for letter in "imafdc"),  # Linux: bit n for the extension of letter n
+    trap_sets=(("reserved_address", NO_RESERVATION),),  # a store-conditional after it fails
     registers=(*(f"x{n}" for n in range(32)), *(f"f{n}" for n in range(32)), "fflags", "frm"),
     description="vmjit.guest.riscv.instructions",
 )
