@@ -269,7 +269,10 @@ class _Lowering:
     def op_get(self, value: Value) -> None:
         register = str(value.attr)
         if register == "instret":
-            self.names[value] = self.instret
+            if value in self.names:  # by a block that comes later in the flow but earlier in the text
+                self.emit(f"{self.names[value]} = add i64 {self.instret}, 0")
+            else:
+                self.names[value] = self.instret
             return
         pointer = self.state(register)
         volatile = "volatile " if register in ENGINE_WORDS else ""
@@ -438,8 +441,9 @@ class _Lowering:
 
     def exit(self, reason: str, pc: str, argument: str) -> None:
         """Return to the host."""
-        if self.handler is None and argument == "0" and pc.isdigit():
-            # A region has many of these; the common code is elsewhere, and gets the reason in place of the arena.
+        if self.handler is None and argument == "0" and pc.isdigit() and int(pc) < 1 << ADDRESS_BITS:
+            # A region has many of these; the common code is elsewhere, and gets the reason in place of the arena, and
+            # the address as its slot.
             slot = self.fresh()
             self.emit(f"{slot} = getelementptr i8, ptr %slots, i64 {int(pc) * SLOT_SCALE}")
             number = int(ExitReason[reason.upper()])
@@ -462,6 +466,9 @@ class _Lowering:
         pc = self.use(target)
         if not target.is_const:
             self.require_address(pc)
+        elif not _may_hold_code(target):
+            self.exit("fetch", pc, "0")
+            return
         if kind != "fall":
             self.require_time(pc)
         slot = self.fresh()
@@ -581,6 +588,12 @@ def _constant(value: Value) -> str:
     if value.type in FLOATS:
         return floats.constant(value.type, value.attr)
     return str(value.attr)
+
+
+def _may_hold_code(target: Value) -> bool:
+    """Whether a known address has a slot."""
+    assert isinstance(target.attr, int)
+    return target.attr < 1 << ADDRESS_BITS and target.attr * SLOT_SCALE % SLOT_SIZE == 0
 
 
 def _weights(end: Terminator) -> str:
