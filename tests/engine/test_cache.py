@@ -78,7 +78,7 @@ def test_a_region_whose_checksum_is_right_may_still_be_none() -> None:
 
 def test_a_file_of_another_user_is_not_run(kept: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     kept.put("key", BLOB)
-    monkeypatch.setattr(os, "getuid", lambda: os.stat(file_of(kept, "key")).st_uid + 1)
+    monkeypatch.setattr(os, "geteuid", lambda: os.stat(file_of(kept, "key")).st_uid + 1)
     assert kept.get("key") is None
 
 

@@ -1,6 +1,9 @@
 """The compile service and its child: answers come in order, and whatever happens to the child, the guest goes on."""
 
+import errno
+import fcntl
 import os
+import resource
 import signal
 import sys
 import threading
@@ -17,7 +20,7 @@ from vmjit.debug import Settings
 from vmjit.engine import service as service_module
 from vmjit.engine.cache import Cache, Region
 from vmjit.engine.hart import Hart, Stop, Tier
-from vmjit.engine.service import LOWEST_FD, Service
+from vmjit.engine.service import LOWEST_FD, MOST_WORKERS, Service
 from vmjit.errors import CompileError
 from vmjit.ir.exits import ExitReason
 from vmjit.jit.blob import Blob
@@ -34,7 +37,7 @@ from vmjit.engine.worker import receive, send
 source, target = os.dup(0), os.dup(1)
 while (request := receive(source)) is not None:
     {do}
-    send(target, (0, True, request[2:]))
+    send(target, (request[1], True, request[2:]))
 """
 
 
@@ -149,32 +152,158 @@ def test_descriptors_are_out_of_the_guest_s_way(started: Started) -> None:
     assert not any(os.get_inheritable(fd) for fd in started.fds)
 
 
-@pytest.mark.parametrize("death", ["sys.exit(3)", "os.kill(os.getpid(), 9)", "os.close(target); os.close(1)"])
-def test_a_child_that_dies_is_noted_once_and_not_started_again(started: Started, death: str) -> None:
-    service = started.service(echo(f"if request[2] == 'die': {death}\n    if request[2] == 'die': time.sleep(60)"))
+DEATHS = {
+    "sys.exit(3)": "ended with exit code 3",
+    "os.kill(os.getpid(), 9)": "was ended by signal 9",
+    "os.close(target); os.close(1); time.sleep(60)": "was ended by signal 9",  # by us
+}
+
+
+@pytest.mark.parametrize("death", DEATHS)
+def test_a_child_that_dies_costs_one_request(started: Started, death: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service_module, "GRACE_SECONDS", 0.1)
+    service = started.service(echo(f"if request[2] == 'die': {death}"))
     assert service.wait(("kind", "live")) == ("live",)
-    results: list[str] = []
-    service.submit(1, lambda: ("kind", "die"), lambda worked, result: results.append(result))
-    service.submit(2, lambda: ("kind", "waits"), lambda worked, result: results.append(result))
+    results: list[tuple[bool, Any]] = []
+    service.submit(1, lambda: ("kind", "die"), lambda *result: results.append(result))
+    service.submit(2, lambda: ("kind", "waits"), lambda *result: results.append(result))
     until(lambda: len(results) == 2)
-    assert all(result.startswith("the compile worker ended") for result in results)
-    with pytest.raises(CompileError, match="the compile worker ended"):
-        service.wait(("kind", "late"))
-    assert service.child is None and service.is_idle()
+    assert results[0][0] is False and results[0][1].startswith(f"the compile worker {DEATHS[death]}")
+    assert results[1] == (True, ("waits",))
+    assert service.wait(("kind", "late")) == ("late",)
+    assert service.started == 2 and len(started.pids) == 1
+
+
+def test_children_are_replaced_a_few_times_only(started: Started) -> None:
+    service = started.service(echo("sys.exit(3)"))
+    for _ in range(MOST_WORKERS):
+        with pytest.raises(CompileError, match="ended with exit code 3"):
+            service.wait(("kind",))
+    results: list[str] = []
+    for key in range(2):
+        service.submit(key, lambda: ("kind",), lambda worked, result: results.append(result))
+    assert all("ended with exit code 3" in result for result in results) and len(results) == 2, "at once"
+    assert service.child is None and service.is_idle() and service.started == MOST_WORKERS
+    assert not started.pids and not started.fds
+
+
+def test_the_interpreter_is_asked_of_the_next_child(started: Started, tmp_path: Path) -> None:
+    marker = tmp_path / "died"
+    service = started.service(
+        before=f"import os\nif not os.path.exists({str(marker)!r}):\n    open({str(marker)!r}, 'w'); os.abort()"
+    )
+    assert Blob.from_bytes(service.wait(("interpreter",))) == Blob.from_bytes(interpreter_of("toy"))
+    assert service.started == 2
+
+
+NONSENSE = {
+    "no message": "os.write(target, b'what?' * 1000)",
+    "no end": "os.write(target, (1 << 62).to_bytes(8, 'little') + bytes(4))",
+    "no tuple": "send(target, [1, True, ()])",
+    "another number": "send(target, (7, True, ()))",
+    "no truth": "send(target, (request[1], 1, ()))",
+    "no text": "send(target, (request[1], False, 3))",
+    "too short": "send(target, (request[1], True))",
+}
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE)
+def test_a_child_that_answers_nonsense_is_ended(started: Started, nonsense: str) -> None:
+    service = started.service(echo(f"if request[2] == 'talk': {NONSENSE[nonsense]}; time.sleep(60)"))
+    with pytest.raises(CompileError, match="the compile worker answered nonsense"):
+        service.wait(("kind", "talk"))
+    assert service.wait(("kind", "again")) == ("again",) and service.started == 2
+
+
+@pytest.mark.parametrize(
+    ("request_", "result"),
+    [
+        (("interpreter",), "b'no blob'"),
+        (("interpreter",), "Blob(b'code', {}).to_bytes()"),
+        (("region",), "()"),
+        (("region",), "(b'no region', {}, True)"),
+        (("region",), "(1, 2, 3)"),
+        (("region",), "b'region'"),
+    ],
+)
+def test_results_that_are_none_are_nonsense(started: Started, request_: tuple[str], result: str) -> None:
+    service = started.service(f"from vmjit.jit.blob import Blob\n{echo(f'request = (0, request[1], {result})')}")
+    service.command = service.command.replace("request[2:]", "request[2]")
+    with pytest.raises(CompileError, match="answered nonsense"):
+        service.wait(request_)
+
+
+def test_nonsense_that_nobody_asked_for(started: Started) -> None:
+    service = started.service(echo("send(target, (request[1], True, ())); send(target, (0, True, ())); time.sleep(60)"))
+    assert service.wait(("kind",)) == ()
+    until(lambda: service.child is None)
+    assert not started.pids and not started.fds
+
+
+@pytest.mark.parametrize(
+    "hang", ["time.sleep(60)", "os.kill(os.getpid(), 19)", "os.write(target, bytes(3)); time.sleep(60)"]
+)
+def test_a_child_that_hangs_is_ended(started: Started, hang: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service_module, "ANSWER_SECONDS", 1)
+    service = started.service(echo(f"if request[2] == 'hang': {hang}"))
+    assert service.wait(("kind", "live")) == ("live",)
+    with pytest.raises(CompileError, match="did not answer for 1 s"):
+        service.wait(("kind", "hang"))
+    assert service.wait(("kind", "again")) == ("again",) and service.started == 2
+
+
+def test_a_child_that_does_not_read_is_ended(started: Started, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although the thread that writes to it holds the lock."""
+    monkeypatch.setattr(service_module, "ANSWER_SECONDS", 1)
+    service = started.service(echo("os.kill(os.getpid(), 19)"))
+    with pytest.raises(CompileError, match="did not answer for 1 s"):
+        service.wait(("kind", bytes(20 << 20)))
 
 
 def test_a_child_that_cannot_read_any_more(started: Started) -> None:
-    service = started.service(echo("os.close(source); os.close(0); send(target, (0, True, ())); time.sleep(60)"))
+    service = started.service(
+        echo("os.close(source); os.close(0); send(target, (request[1], True, ())); time.sleep(60)")
+    )
     service.wait(("kind",))
-    with pytest.raises(CompileError, match="the compile worker is gone: Broken pipe"):
-        service.wait(("kind", b"x" * (4 << 20)))
+    with pytest.raises(CompileError, match="the compile worker was ended by signal 9"):
+        for _ in range(MOST_WORKERS + 1):
+            service.wait(("kind", b"x" * (4 << 20)))
 
 
-def test_a_child_that_cannot_be_started(started: Started, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("reason", ["No such file", "Too many open files", "no thread for it"])
+def test_a_child_that_cannot_be_started(started: Started, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
     service = started.service(echo())
-    monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    with pytest.raises(CompileError, match="the compile worker is gone: No such file"):
-        service.wait(("kind",))
+    fds = os.listdir("/proc/self/fd")
+    if reason == "No such file":
+        monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    elif reason == "Too many open files":
+        duplicate = fcntl.fcntl
+
+        def fail_later(fd: int, command: int, argument: int) -> int:
+            if command == fcntl.F_DUPFD_CLOEXEC and len(os.listdir("/proc/self/fd")) > len(fds) + 4:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            return duplicate(fd, command, argument)
+
+        monkeypatch.setattr(fcntl, "fcntl", fail_later)
+    else:
+
+        def no_thread(function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+            raise RuntimeError("can't start new thread")
+
+        monkeypatch.setattr(service_module, "start_new_thread", no_thread)
+    with pytest.raises(CompileError, match=f"the compile worker cannot be started: {reason}"):
+        service.wait(("interpreter",))
+    assert service.started == MOST_WORKERS and not started.pids and os.listdir("/proc/self/fd") == fds
+
+
+def test_few_descriptors_are_enough(started: Started) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    service = started.service(echo())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, before[1]))
+    try:
+        assert service.wait(("kind", 1)) == (1,) and min(started.fds) >= 50
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_a_closed_service_refuses(started: Started) -> None:
@@ -215,7 +344,7 @@ def test_a_forked_child_starts_a_worker_of_its_own(started: Started) -> None:
 
 
 def code_request(text: str = LOOP) -> tuple[Any, ...]:
-    return "region", CODE, CODE, assemble(text), None, 100
+    return "region", CODE, CODE, assemble(text), None, 100, False
 
 
 def test_the_worker_compiles(started: Started, tmp_path: Path) -> None:

@@ -86,6 +86,19 @@ def test_memory_limits_do_not_reach_the_emulator(guest: Guest) -> None:
     assert guest.call("prlimit64", 0, STACK, guest.put(struct.pack("<QQ", 2, 1)), 0) == -errno.EINVAL
 
 
+def test_a_small_limit_of_descriptors_leaves_the_emulator_some(guest: Guest) -> None:
+    before, at = resource.getrlimit(resource.RLIMIT_NOFILE), guest.space(16)
+    try:
+        assert guest.call("setrlimit", NOFILE, guest.put(struct.pack("<QQ", 3, before[1]))) == 0
+        assert guest.call("getrlimit", NOFILE, at) == 0
+        assert struct.unpack("<QQ", guest.memory.read(at, 16)) == (3, before[1])
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (min(256, before[0]), before[1])
+        assert guest.call("setrlimit", NOFILE, guest.put(struct.pack("<QQ", *before))) == 0
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == before
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
 def test_prctl_name(guest: Guest) -> None:
     at = guest.space(16)
     assert guest.call("prctl", 16, at) == 0

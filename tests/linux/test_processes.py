@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.linux.conftest import Guest
-from vmjit.linux import Exited
+from vmjit.linux import Exited, processes
 from vmjit.linux.processes import find_program
 
 SIGCHLD = 17
@@ -41,6 +41,42 @@ def test_fork_and_wait4(guest: Guest) -> None:
     assert guest.memory.read(usage + 32, 8) != bytes(8)  # ru_maxrss
     assert guest.call("wait4", -1, status, 0, 0) == -errno.ECHILD
     assert guest.call("wait4", -1, status, 0x100, 0) == -errno.EINVAL
+
+
+@pytest.mark.parametrize("flags", [SIGCHLD, SIGCHLD | VM | VFORK])
+def test_a_fork_that_fails_leaves_nothing_behind(guest: Guest, flags: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+    guest.process.before_fork = lambda: called.append("before")
+    guest.process.after_fork_in_parent = lambda: called.append("parent")
+
+    def fork() -> int:
+        raise OSError(errno.EAGAIN, "no more processes")
+
+    monkeypatch.setattr(os, "fork", fork)
+    before = os.listdir("/proc/self/fd")
+    assert guest.call("clone", flags) == -errno.EAGAIN
+    assert called == ["before", "parent"] and os.listdir("/proc/self/fd") == before
+
+
+def test_fork_does_not_mind_bad_addresses_for_ids(guest: Guest) -> None:
+    """As in Linux, which stores them when the child is there."""
+    pid = guest.call("clone", SIGCHLD | PARENT_SETTID | CHILD_SETTID, 0, 8, 0, 8)
+    if pid == 0:
+        os._exit(3)
+    status = guest.space(4)
+    assert pid > 0 and guest.call("wait4", pid, status) == pid
+    assert number_at(guest, status) == 3 << 8
+
+
+def test_execve_ends_the_children_of_the_emulator(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would be the next program's."""
+    hidden = os.posix_spawn("/bin/sleep", ["sleep", "60"], {})
+    guest.process.hidden_children.add(hidden)
+    guest.process.emulator_argv = [b"emulator"]
+    monkeypatch.setattr(processes, "find_program", lambda process, path, argv: (path, argv))
+    assert guest.call("execve", b"program", 0, 0) == -errno.ENOENT
+    with pytest.raises(ProcessLookupError):
+        os.kill(hidden, 0)
 
 
 def test_fork_calls_the_hooks(guest: Guest) -> None:

@@ -1,11 +1,10 @@
-import errno
 import os
 import struct
 
 import pytest
 
 from tests.linux.conftest import Guest
-from vmjit.linux.outcome import SyscallError
+from vmjit.errors import GuestError
 from vmjit.linux.stack import stack_size
 from vmjit.loader.elf import Executable, Image
 
@@ -75,7 +74,13 @@ def test_the_stack_is_writable_and_guarded(guest: Guest) -> None:
 
 def test_arguments_that_do_not_fit_are_an_error(guest: Guest) -> None:
     guest.process.argv = [b"x" * (stack_size() // 4)]
-    with pytest.raises(SyscallError, match=str(errno.E2BIG)):
+    with pytest.raises(GuestError, match="more than a quarter of the stack"):
+        guest.process.start(IMAGE, hwcap=0)
+
+
+def test_a_program_that_leaves_no_room_is_an_error(guest: Guest) -> None:
+    guest.memory.map(0x200000, guest.memory.size - 0x200000, 0)
+    with pytest.raises(GuestError, match="no room for a stack"):
         guest.process.start(IMAGE, hwcap=0)
 
 

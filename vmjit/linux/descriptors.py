@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-from errno import EBADF, EINVAL, ENOTTY
+from errno import EINVAL, ENOTTY
 
 from vmjit.errors import MemoryAccessError
 from vmjit.linux import host
@@ -66,15 +66,8 @@ PLAIN_REQUESTS = frozenset(
 )
 
 
-def require_visible(process: "Process", fd: int) -> None:
-    """The emulator's own descriptors do not exist for the guest."""
-    if fd in process.reserved_fds:
-        raise SyscallError(EBADF)
-
-
 @syscall("fd")
-def sys_close(process: "Process", fd: int) -> int:
-    require_visible(process, fd)
+def sys_close(_process: "Process", fd: int) -> int:
     os.close(fd)
     return 0
 
@@ -102,17 +95,14 @@ def close_or_mark(fd: int, only_mark: bool) -> None:
 
 
 @syscall("fd")
-def sys_dup(process: "Process", fd: int) -> int:
-    require_visible(process, fd)
+def sys_dup(_process: "Process", fd: int) -> int:
     return fcntl.fcntl(fd, fcntl.F_DUPFD, 0)
 
 
 @syscall("fd fd open_flags")
-def sys_dup3(process: "Process", old: int, new: int, flags: int) -> int:
+def sys_dup3(_process: "Process", old: int, new: int, flags: int) -> int:
     if flags & ~O_CLOEXEC or old == new:
         raise SyscallError(EINVAL)
-    require_visible(process, old)
-    require_visible(process, new)
     return os.dup2(old, new, inheritable=not flags)
 
 
@@ -134,7 +124,6 @@ def sys_pipe2(process: "Process", address: int, flags: int) -> int:
 
 @syscall("fd fcntl_command hex")
 def sys_fcntl(process: "Process", fd: int, command: int, argument: int) -> int:
-    require_visible(process, fd)
     if command in PLAIN_COMMANDS:
         return fcntl.fcntl(fd, command, signed(argument))
     if command == F_GETFL:
@@ -159,7 +148,6 @@ def signed(argument: int) -> int:
 
 @syscall("fd request hex")
 def sys_ioctl(process: "Process", fd: int, request: int, argument: int) -> int:
-    require_visible(process, fd)
     if request in PLAIN_REQUESTS:
         return fcntl.ioctl(fd, request, signed(argument))
     size, direction = STRUCTURE_REQUESTS.get(request, (0, 0))

@@ -1,7 +1,7 @@
 """Who and where the process is: ids, process groups, scheduling, limits, names, the system.
 
 Ids, groups, priorities and CPUs are the host process's own. Limits on memory are recorded only: applied to the
-emulator they would count its reserved areas.
+emulator they would count its reserved areas. That on descriptors is applied as far as the emulator can bear it.
 """
 
 import os
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 PR_GET_DUMPABLE, PR_SET_NAME, PR_GET_NAME = 3, 15, 16
 NAME_SIZE = 16
 RLIMIT_SIZE = 16
-RECORDED_LIMITS = frozenset((2, 3, 8, 9))  # RLIMIT_DATA STACK MEMLOCK AS
+RLIMIT_NOFILE = 7
+RECORDED_LIMITS = frozenset((2, 3, RLIMIT_NOFILE, 8, 9))  # RLIMIT_DATA STACK, MEMLOCK AS
+EMULATOR_DESCRIPTORS = 256
 RLIMIT = Struct("<QQ")
 MOST_GROUPS = 65536
 CPU_MASK_LIMIT = 1024  # bytes
@@ -222,6 +224,8 @@ def sys_prlimit64(process: "Process", pid: int, resource: int, new: int, old: in
         before = process.limits.get(resource) or host_limit(0, resource, None)
         if limits is not None:
             record_limit(process, resource, limits, before)
+            if resource == RLIMIT_NOFILE:
+                limit_descriptors(limits)
     else:
         before = host_limit(pid, resource, limits)
     if old:
@@ -237,6 +241,12 @@ def record_limit(process: "Process", resource: int, limits: bytes, before: bytes
     if hard > RLIMIT.unpack(before)[1] and os.geteuid():
         raise SyscallError(EPERM)
     process.limits[resource] = limits
+
+
+def limit_descriptors(limits: bytes) -> None:
+    """The host's limit follows the guest's, but leaves the emulator some: it loads modules when it first needs them."""
+    enough = min(EMULATOR_DESCRIPTORS, *RLIMIT.unpack(host_limit(0, RLIMIT_NOFILE, None)))
+    host_limit(0, RLIMIT_NOFILE, RLIMIT.pack(*[max(limit, enough) for limit in RLIMIT.unpack(limits)]))
 
 
 @syscall("resource address")

@@ -69,7 +69,7 @@ def choose_address(process: "Process", address: int, size: int, flags: int) -> i
     return address
 
 
-@syscall("hex size protection map_flags fd hex", result="hex")
+@syscall("hex size protection map_flags int hex", result="hex")
 def sys_mmap(process: "Process", address: int, size: int, protection: int, flags: int, fd: int, offset: int) -> int:
     kind = flags & MAP_TYPE
     if kind not in (MAP_SHARED, MAP_PRIVATE, MAP_SHARED_VALIDATE) or offset % PAGE or flags & MAP_HUGETLB:
@@ -80,7 +80,7 @@ def sys_mmap(process: "Process", address: int, size: int, protection: int, flags
         place = choose_address(process, address, size, flags)
         if flags & MAP_ANONYMOUS:
             memory.map(place, size, permissions, shared=shared)
-        elif fd < 0:
+        elif fd < 0 or fd in process.reserved_fds:
             raise SyscallError(EBADF)
         else:
             memory.map(place, size, permissions, fd=fd, offset=offset, shared=shared)

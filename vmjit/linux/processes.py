@@ -7,9 +7,12 @@ program. vfork and the clone of posix_spawn become fork too: the parent waits, b
 import fcntl
 import os
 import select
+import signal
 from collections.abc import Callable
+from contextlib import suppress
 from errno import EACCES, EAGAIN, ECHILD, EINVAL, ELOOP, ENOEXEC
 
+from vmjit.errors import MemoryAccessError
 from vmjit.linux.abi import ELF_MACHINE, INT, RUSAGE, SIGINFO_CHILD
 from vmjit.linux.buffers import path_string, strings
 from vmjit.linux.outcome import Exited, SyscallError
@@ -58,19 +61,31 @@ def sys_clone(process: "Process", flags: int, stack: int, parent_tid: int, tls: 
         raise SyscallError(EINVAL)
     gate = open_gate() if flags & CLONE_VFORK else None
     process.before_fork()
-    # The lock, because a copy of the table of mappings made while another thread changes it would be of no use.
-    with process.memory.lock:
-        pid = os.fork()
+    try:
+        # The lock, because a copy of the table of mappings made while another thread changes it would be of no use.
+        with process.memory.lock:
+            pid = os.fork()
+    except OSError:
+        process.after_fork_in_parent()
+        for fd in gate or ():
+            os.close(fd)
+        raise
     if not pid:
         start_child(process, flags, stack, tls, child_tid, gate)
         return 0
     process.children.add(pid)
     process.after_fork_in_parent()
     if flags & CLONE_PARENT_SETTID:
-        process.memory.write(parent_tid, INT.pack(pid))
+        write_tid(process, parent_tid, pid)
     if gate is not None:
         wait_at(gate)
     return pid
+
+
+def write_tid(process: "Process", address: int, tid: int) -> None:
+    """Store a thread id; like the kernel, which does it when nothing can fail any more, in vain at a bad address."""
+    with suppress(MemoryAccessError):
+        process.memory.write(address, INT.pack(tid))
 
 
 def start_child(
@@ -92,7 +107,7 @@ def start_child(
         process.set_thread_pointer(tls)
     process.clear_child_tid = child_tid if flags & CLONE_CHILD_CLEARTID else 0
     if flags & CLONE_CHILD_SETTID:
-        process.memory.write(child_tid, INT.pack(os.getpid()))
+        write_tid(process, child_tid, os.getpid())
 
 
 def open_gate() -> tuple[int, int]:
@@ -225,7 +240,20 @@ def sys_execve(process: "Process", path_address: int, argv_address: int, env_add
     env = strings(process.memory, env_address)
     program, argv = find_program(process, path, argv)
     command = emulator_command(process, program, argv)
-    os.execve(command[0], command, dict(entry.split(b"=", 1) for entry in env if b"=" in entry[1:]))
+    process.before_fork()  # so that no child of the emulator is started meanwhile
+    try:
+        end_hidden_children(process)
+        os.execve(command[0], command, dict(entry.split(b"=", 1) for entry in env if b"=" in entry[1:]))
+    finally:
+        process.after_fork_in_parent()
+
+
+def end_hidden_children(process: "Process") -> None:
+    """The emulator's own would be unknown children of the next program, which it could wait for."""
+    for pid in process.hidden_children:
+        with suppress(ProcessLookupError, ChildProcessError):
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
 
 
 def find_program(process: "Process", path: bytes, argv: list[bytes]) -> tuple[bytes, list[bytes]]:

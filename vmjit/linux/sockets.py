@@ -150,8 +150,9 @@ class Message:
         name, name_size, iov, count, control, control_size, _flags = MSGHDR.unpack(memory.read(address, MSGHDR.size))
         if count > MAX_VECTORS:
             raise SyscallError(EMSGSIZE)
-        if control_size > MOST_CONTROL or (name and name_size > MOST_ADDRESS):
+        if control_size > MOST_CONTROL or name_size >= 1 << 31:
             raise SyscallError(EINVAL)
+        name_size = min(name_size, MOST_ADDRESS) if name else 0
         self.name, self.name_size = name, name_size
         self.control, self.control_size = control, control_size
         entries = [IOVEC.pack(memory.base + at, len(part)) for at, part in spans(memory, iov, count, permissions)]
@@ -161,7 +162,7 @@ class Message:
         self.header = host.filled(
             MSGHDR.pack(
                 ctypes.addressof(self.host_name) if name else 0,
-                name_size if name else 0,
+                name_size,
                 ctypes.addressof(self.vectors),
                 len(entries),
                 ctypes.addressof(self.host_control) if control else 0,
@@ -180,9 +181,9 @@ class Message:
         _, name_size, _, _, _, control_size, flags = MSGHDR.unpack(self.header.raw)
         if self.name:
             self.memory.write(self.name, self.host_name.raw[: min(name_size, self.name_size)])
+            self.memory.write(self.guest_address + MSG_NAMELEN_OFFSET, INT.pack(name_size))
         if self.control:
             self.memory.write(self.control, self.host_control.raw[:control_size])
-        self.memory.write(self.guest_address + MSG_NAMELEN_OFFSET, INT.pack(name_size))
         self.memory.write(self.guest_address + MSG_CONTROLLEN_OFFSET, ULONG.pack(control_size) + INT.pack(flags))
 
 

@@ -5,13 +5,12 @@ the auxiliary vector, then the random bytes, then the strings in the order of th
 """
 
 import os
-from errno import E2BIG, ENOMEM
 from struct import Struct, pack
 
+from vmjit.errors import GuestError
 from vmjit.linux import host
 from vmjit.linux.abi import CLOCK_TICKS
 from vmjit.linux.buffers import PAGE, READ, WRITE
-from vmjit.linux.outcome import SyscallError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ def map_stack(memory: "AddressSpace") -> int:
     size = stack_size()
     low = memory.find_free(GUARD + size, top=memory.size)
     if low is None:
-        raise SyscallError(ENOMEM)
+        raise GuestError(f"no room for a stack of {GUARD + size:#x} bytes beside the program")
     memory.map(low, GUARD, 0)
     memory.map(low + GUARD, size, READ | WRITE, name="[stack]")
     return low + GUARD + size
@@ -92,7 +91,7 @@ def write_stack(process: "Process", image: "Image", hwcap: int, interpreter_base
     strings = [*argv, *env, process.execfn]
     text = b"\0".join(strings) + b"\0"
     if len(text) > stack_size() // 4:
-        raise SyscallError(E2BIG)
+        raise GuestError(f"arguments and environment of {len(text)} bytes are more than a quarter of the stack")
     text_address = process.stack_top - 8 - len(text)
     addresses = string_addresses(strings, text_address)
     random = (text_address - RANDOM_SIZE) & -16

@@ -64,11 +64,12 @@ KINDS = {
 class Syscall:
     """One implemented call; result is "int", "hex" (an address) or "none" (the call does not return)."""
 
-    __slots__ = ("function", "kinds", "name", "number", "result", "unpack")
+    __slots__ = ("descriptors", "function", "kinds", "name", "number", "result", "unpack")
 
     def __init__(self, name: str, kinds: str, function: Callable[..., int], result: str) -> None:
         self.name, self.number = name, NUMBERS[name]
         self.kinds = tuple(kinds.split())
+        self.descriptors = tuple([i for i, kind in enumerate(self.kinds) if kind in ("fd", "dirfd")])
         self.function, self.result = function, result
         self.unpack = Struct("<" + "".join([KINDS[kind] for kind in self.kinds])).unpack_from
 

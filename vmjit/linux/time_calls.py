@@ -2,7 +2,7 @@
 
 import os
 import time
-from errno import EPERM
+from errno import EINVAL, EPERM
 
 from vmjit.linux import host
 from vmjit.linux.abi import CLOCK_TICKS, INT, RUSAGE_SIZE, TIMES, TIMESPEC, TIMEVAL
@@ -69,6 +69,8 @@ def sys_nanosleep(process: "Process", wanted: int, _left: int) -> int:
 @syscall("clock int timespec address")
 def sys_clock_nanosleep(process: "Process", clock: int, flags: int, wanted: int, _left: int) -> int:
     seconds, nanoseconds = timespec(process.memory, wanted)
+    if clock == time.CLOCK_THREAD_CPUTIME_ID:
+        raise SyscallError(EINVAL)  # it stands still meanwhile
     now = time.clock_gettime_ns(clock)
     start = 0 if flags & TIMER_ABSTIME else now
     sleep_until(clock, start + seconds * SECOND + nanoseconds)

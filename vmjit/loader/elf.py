@@ -57,6 +57,7 @@ _INTERPRETER_LIMIT = 4096  # PATH_MAX
 _ADDRESS_LIMIT = 1 << 47  # the user half of the largest address spaces (x86-64, Sv48)
 _SECTIONS_LIMIT = 1 << 16
 _SYMBOLS_LIMIT = 1 << 28  # bytes of symbols or of names: ten times those of a browser
+_LONGEST_NAME = 1024  # bytes of a symbol's name that are shown: a hostile file may let all names be parts of one
 _DEFAULT_BIAS = 0x10000  # where GNU ld puts RISC-V programs that are not position-independent
 _LOW = 1 << 28  # below it 8 * address, the displacement to an address's slot, fits in a signed 32-bit immediate
 
@@ -358,7 +359,6 @@ class SymbolTable:
         self.path = path
         self.bias = bias
         self._names = b""
-        self._by_name: dict[str, int] | None = None
         self._symbols: list[tuple[int, int, int, int]] | None = None  # address, size, type, place of the name
         self._sized: list[tuple[int, int, int, int]] = []
 
@@ -379,11 +379,10 @@ class SymbolTable:
 
     def address(self, name: str) -> int | None:
         """The address of a symbol; of equal names, that of the one with the largest size."""
-        symbols = self._load()
-        if self._by_name is None:
-            self._by_name = {self._name(s[3]): s[0] for s in sorted(symbols, key=itemgetter(1))}
-        found = self._by_name.get(name)
-        return None if found is None else found + self.bias
+        symbols, wanted = self._load(), name.encode(errors="surrogateescape") + b"\0"
+        matches = self._names.startswith
+        found = max((s for s in symbols if matches(wanted, s[3])), key=itemgetter(1), default=None)
+        return None if found is None else found[0] + self.bias
 
     def range(self, name: str) -> tuple[int, int] | None:
         """First address and end of a symbol; of one byte if the file does not say its size."""
@@ -411,7 +410,10 @@ class SymbolTable:
         return self._symbols
 
     def _name(self, place: int) -> str:
-        return self._names[place : self._names.find(0, place)].decode(errors="replace")
+        """A name as it may be shown: printable, in one line, not too long."""
+        end = self._names.find(0, place, place + _LONGEST_NAME)
+        text = self._names[place : end if end >= 0 else place + _LONGEST_NAME].decode(errors="backslashreplace")
+        return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _read_symbols(path: str) -> tuple[list[tuple[int, int, int, int]], bytes]:
