@@ -21,6 +21,7 @@ LAYERS = (
     ("engine",),
     ("linux",),
     ("machine",),
+    ("fuzz",),
     ("cli",),
     ("__init__", "__main__"),
 )

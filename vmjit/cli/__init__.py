@@ -29,6 +29,7 @@ COMMANDS = {
     "dis": "disassemble a program",
     "stages": "show what each stage makes of the code at an address",
     "doc": "print a table: isa, ir, dumps",
+    "fuzz": "compare random programs in all tiers",
     "doctor": "say whether vmjit can run here, and if not why",
 }
 

@@ -14,6 +14,7 @@ from vmjit.debug import VARIABLES, Settings
 from vmjit.errors import UsageError
 
 TIERS = ("auto", "reference", "interpreter", "jit")
+ORACLES = ("reference", "qemu")
 TOPICS = ("isa", "ir", "dumps")
 
 
@@ -124,6 +125,18 @@ def _add_doc(parser: Parser) -> None:
     )
 
 
+def _add_fuzz(parser: Parser) -> None:
+    parser.epilog = "Exit code 1 if anything differed. The program of a mismatch is that of its seed, --programs 1."
+    add = parser.add_argument
+    add("--seconds", type=_seconds, default=60.0, metavar="N", help="go on for that time (default: 60)")
+    add("--programs", type=_count, metavar="N", help="stop after that many programs")
+    add("--seed", type=_natural, metavar="S", help="of the first program (default: a fresh one, which is printed)")
+    add("--oracle", choices=ORACLES, default="reference", help="what says how programs end (default: reference)")
+    add("--tiers", type=_tiers, metavar="TIERS", help=f"what is compared with it, of {','.join(TIERS)} (default: all)")
+    add("--jobs", type=_count, metavar="J", help="processes (default: one for each processor)")
+    add("--save", metavar="DIR", help="keep shrunk programs there, in the form of tests/golden/fuzz")
+
+
 def _add_doctor(parser: Parser) -> None:
     parser.epilog = "Exit code 0 if vmjit can run here, else 1."
 
@@ -132,6 +145,7 @@ _ADD: dict[str, Callable[[Parser], None]] = {
     "dis": _add_dis,
     "stages": _add_stages,
     "doc": _add_doc,
+    "fuzz": _add_fuzz,
     "doctor": _add_doctor,
 }
 
@@ -160,3 +174,21 @@ def _count(text: str) -> int:
     if value <= 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return value
+
+
+def _natural(text: str) -> int:
+    try:
+        value = int(text, 0)
+    except ValueError:
+        value = -1
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 on")
+    return value
+
+
+def _tiers(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    unknown = [name for name in names if name not in TIERS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(TIERS)}")
+    return names
