@@ -8,6 +8,7 @@ from vmjit.ir.block import Value
 INTERPRETED_ONLY = frozenset(("host_flags", "clear_host_flags", "set_rounding"))
 
 _REASONS = {"clock": "only the host can tell the time"}
+_DIVISIONS = frozenset(("udiv", "sdiv", "urem", "srem"))
 
 
 def why_not_native(value: Value) -> str | None:
@@ -15,4 +16,6 @@ def why_not_native(value: Value) -> str | None:
     operation = value.op.name
     if operation in _REASONS:
         return _REASONS[operation]
+    if operation in _DIVISIONS and value.type == "i128":
+        return "no division of 128 bits"  # LLVM would call the C library
     return floats.why_not_native(value) if operation in floats.LOWER else None

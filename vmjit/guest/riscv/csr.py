@@ -16,11 +16,6 @@ ROUNDING_SHIFT = 5
 ROUNDING_MASK = 7
 
 
-def rounding_is_reserved(frm: int) -> bool:
-    """Whether instructions with the dynamic rounding mode are illegal while frm has this value."""
-    return frm > 4
-
-
 def read_fflags(cpu: Cpu) -> Bits:
     return cpu.read("fflags") | cpu.host_flags()
 

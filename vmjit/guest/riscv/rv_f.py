@@ -14,7 +14,6 @@ from vmjit.isa.cpu import Cpu
 from vmjit.isa.instruction import Instruction
 
 ROUNDING = {0: "rne", 1: "rtz", 2: "rdn", 3: "rup", 4: "rmm", 7: "dynamic"}  # by rm
-EXACT = "dynamic"  # for conversions that never round: the mode in force costs nothing
 INVALID = 4  # the bit of NV in fflags
 BOX = 0xFFFFFFFF << 32
 
@@ -287,11 +286,11 @@ def convert_to_float(syntax: str, row: str, fmt: Format, width: int, convert: Co
 
 
 def convert_exactly(syntax: str, row: str, convert: Convert) -> None:
-    """OP-FP: fd = rs1[31:0] as a double."""
+    """OP-FP: fd = rs1[31:0] as a double, which is exact, but illegal when it asks for a mode in force that is none."""
 
     @rv64.instruction(syntax, row, ext="D")
-    def semantics(cpu: Cpu, fd: Field, rs1: Field) -> None:
-        DOUBLE.write(cpu, fd, convert(cpu.x[rs1].trunc(32), 64, EXACT).as_int())
+    def semantics(cpu: Cpu, fd: Field, rs1: Field, rme: int) -> None:
+        DOUBLE.write(cpu, fd, convert(cpu.x[rs1].trunc(32), 64, ROUNDING[rme]).as_int())
 
 
 # fmt: off
@@ -313,8 +312,8 @@ def fcvt_s_d(cpu: Cpu, fd: Field, fs1: Field, rm: int) -> None:
 
 
 @rv64.instruction("fcvt.d.s fd, fs1{rme}", "01000 01 00000 fs1 rme fd 1010011", ext="D")
-def fcvt_d_s(cpu: Cpu, fd: Field, fs1: Field) -> None:
-    value = SINGLE.read(cpu, fs1).as_float().fconvert(64, EXACT)
+def fcvt_d_s(cpu: Cpu, fd: Field, fs1: Field, rme: int) -> None:
+    value = SINGLE.read(cpu, fs1).as_float().fconvert(64, ROUNDING[rme])
     DOUBLE.write(cpu, fd, value.fcanon().as_int())
 
 
