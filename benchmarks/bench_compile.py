@@ -3,12 +3,14 @@
 Compilation happens while the program runs in the interpreter, but costs a core and delays the fast code.
 """
 
+from __future__ import annotations
+
 import statistics
-from collections.abc import Callable
 from itertools import product
 from time import perf_counter
 
 from benchmarks import guests
+from vmjit.engine.code import Code
 
 STAGES = ("form", "trace", "passes", "lower", "parse", "optimise", "emit", "link", "load", "all")
 SHAPES = {"straight": guests.straight, "loopy": guests.loopy}
@@ -17,7 +19,6 @@ LARGEST = 500  # instructions of a region, as in a run
 REPETITIONS = 5
 
 Measured = dict[str, float]  # us per guest instruction of each stage; counts for the region as a whole
-Fetch = Callable[[int, int], int | None]  # address and size; None outside the code
 
 
 class Bench:
@@ -38,18 +39,18 @@ class Bench:
         self.settings = Settings()
         self.arena = Arena(64 << 20)
 
-    def measure(self, pc: int, fetch: Fetch, limit: int) -> Measured:
+    def measure(self, pc: int, code: Code, limit: int) -> Measured:
         """Compile the region around `pc` a few times; medians of the durations, and the counts."""
-        runs = [self.once(pc, fetch, limit) for _ in range(REPETITIONS + 1)][1:]  # the first pays for tables and traits
+        runs = [self.once(pc, code, limit) for _ in range(REPETITIONS + 1)][1:]  # the first pays for tables and traits
         return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
 
-    def once(self, pc: int, fetch: Fetch, limit: int) -> Measured:
+    def once(self, pc: int, code: Code, limit: int) -> Measured:
         """Everything from guest bytes to code in its place."""
         from vmjit.engine.compile import compile_region
         from vmjit.jit.blob import Blob
 
         began = perf_counter()
-        plan = self.former.form(pc, fetch, lambda _: True, limit)
+        plan = self.former.form(pc, code, limit)
         formed = perf_counter()
         assert plan is not None
         made = compile_region(plan, self.guest.layout, self.tracer, self.compiler, self.settings)
@@ -81,33 +82,18 @@ class Bench:
         return sum(len(block.ops) + 1 for block in region.blocks)
 
 
-def fetcher(code: bytes) -> Fetch:
-    """Reads generated code as a Former wants it."""
-
-    def fetch(address: int, size: int) -> int | None:
-        at = address - guests.CODE
-        return int.from_bytes(code[at : at + size], "little") if 0 <= at <= len(code) - size else None
-
-    return fetch
-
-
-def kernel_fetcher(kernel: guests.Kernel) -> tuple[int, Fetch]:
-    """The address of a kernel's function that does the work, and what reads its code."""
-    from vmjit.errors import MemoryAccessError
+def kernel_code(kernel: guests.Kernel) -> tuple[int, Code]:
+    """The address of a kernel's function that does the work, and its code."""
+    from vmjit.engine.code import PAGE_SIZE
     from vmjit.guest import get
     from vmjit.loader import elf
     from vmjit.memory.address_space import EXECUTE, AddressSpace
 
     memory = AddressSpace()
     elf.load(elf.read_executable(str(kernel.elf), machine=get("riscv64").elf_machine), memory, bias=0)
-
-    def fetch(address: int, size: int) -> int | None:
-        try:
-            return int.from_bytes(memory.read(address, size, EXECUTE), "little")
-        except MemoryAccessError:
-            return None
-
-    return elf.symbols(str(kernel.elf)).address(kernel.function), fetch
+    pages = (p for m in memory.regions() if m.permissions & EXECUTE for p in range(m.start, m.end, PAGE_SIZE))
+    code = Code((page // PAGE_SIZE, memory.read(page, PAGE_SIZE, EXECUTE), b"") for page in pages)
+    return elf.symbols(str(kernel.elf)).address(kernel.function), code
 
 
 def setup_cache() -> dict[str | tuple[str, int], Measured]:
@@ -115,10 +101,10 @@ def setup_cache() -> dict[str | tuple[str, int], Measured]:
     bench = Bench()
     measured: dict[str | tuple[str, int], Measured] = {}
     for shape, size in product(SHAPES, SIZES):
-        measured[shape, size] = bench.measure(guests.CODE, fetcher(SHAPES[shape](size)), size)
+        measured[shape, size] = bench.measure(guests.CODE, Code.of(guests.CODE, SHAPES[shape](size)), size)
     for kernel in guests.KERNELS.values():
-        pc, fetch = kernel_fetcher(kernel)
-        measured[kernel.name] = bench.measure(pc, fetch, LARGEST)
+        pc, code = kernel_code(kernel)
+        measured[kernel.name] = bench.measure(pc, code, LARGEST)
     return measured
 
 

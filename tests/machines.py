@@ -3,7 +3,8 @@
 `assemble` writes programs, `Here` compiles in the caller's thread, `harts` gives one hart with memory of its own.
 """
 
-from collections.abc import Callable, Iterator
+from array import array
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -13,6 +14,7 @@ import toy
 from vmjit import guest
 from vmjit.debug import Settings
 from vmjit.engine.cache import Cache
+from vmjit.engine.code import Chunk, Code
 from vmjit.engine.hart import Hart, Tier
 from vmjit.engine.native import Native
 from vmjit.engine.worker import Worker
@@ -53,6 +55,29 @@ def assemble(text: str, pc: int = CODE, guest: str = "toy") -> bytes:
             words = [f"{labels.get(word[1:], pc):#x}" if word.startswith("@") else word for word in line.split()]
             code += instructions_of(guest).assemble(" ".join(words), pc + len(code))
     return code
+
+
+def code_at(
+    code: bytes, start: int = CODE, *, cold: Container[int] | None = None, jumps: Iterable[tuple[int, int]] = ()
+) -> Code:
+    """Code at an address; all of it was executed but what is `cold`, or nobody knows."""
+    return Code(chunks_of(code, start, cold), jumps)
+
+
+def chunks_of(code: bytes, start: int = CODE, cold: Container[int] | None = None) -> list[Chunk]:
+    """Pages with code at an address, as a request for the worker has them."""
+    if cold is None:
+        return [(page, data, b"") for page, data in Code.of(start, code).pages.items()]
+    chunks = []
+    for page, data in Code.of(start, code).pages.items():
+        ran = [int(address not in cold) for address in range(page * PAGE, (page + 1) * PAGE, 2)]
+        chunks.append((page, data, array("Q", ran).tobytes()))
+    return chunks
+
+
+def request_for(code: bytes, at: int = CODE, start: int = CODE, cold: Container[int] | None = None) -> tuple[Any, ...]:
+    """A request for the region at an address of code that begins at `start`."""
+    return "region", at, chunks_of(code, start, cold), [], 100, False
 
 
 @cache

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 
-from machines import CODE, PAGE, assemble, guest_named, instructions_of, interpreter_of, memory_with
+from machines import CODE, PAGE, assemble, code_at, guest_named, instructions_of, interpreter_of, memory_with
 
 from vmjit.codegen.lower import Handler, lower_handler, lower_region
 from vmjit.engine.cache import Region as Compiled
@@ -77,12 +77,7 @@ def planned(header: Header, before: str) -> Plan:
     guest = guest_named(header["guest"])
     code = assembled(header, before)
     cold = {int(address, 0) for address in header.get("cold", "").split()}
-
-    def fetch(address: int, size: int) -> int | None:
-        at = address - CODE
-        return int.from_bytes(code[at : at + size], "little") if 0 <= at <= len(code) - size else None
-
-    plan = Former(guest.decode_table, Tracer(guest.layout)).form(CODE, fetch, lambda pc: pc not in cold)
+    plan = Former(guest.decode_table, Tracer(guest.layout)).form(CODE, code_at(code, cold=cold or None))
     assert plan is not None, "the first instruction cannot be compiled"
     return plan
 

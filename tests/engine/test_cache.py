@@ -11,9 +11,9 @@ from vmjit.engine.cache import Cache, Region, digest, identity, region_key
 from vmjit.jit.blob import Blob
 
 BLOB = Blob(b"\x90\xc3" * 50, {"region": 0, "other": 2}, array("Q", [0, 4]), array("I", [1, 2]))
-REGION = Region((0x1000, 0x1004), ((0x1000, 0x1008), (0x1010, 0x1014)), 3, BLOB)
+REGION = Region((0x1000, 0x1004), ((0x1000, 0x1008), (0x1010, 0x1014)), "", 3, BLOB)
 CODE = bytes(range(12))
-KEY = region_key(0x1000, REGION.entries, REGION.ranges, CODE, "")
+KEY = region_key(0x1000, REGION.entries, REGION.ranges, "", CODE, "")
 
 
 @pytest.fixture
@@ -145,11 +145,11 @@ def test_regions_of_other_addresses_code_and_passes_are_not_found(kept: Cache) -
 
 
 def test_the_largest_region_is_taken(kept: Cache) -> None:
-    small = Region((0x1000,), ((0x1000, 0x1004),), 1, BLOB)
-    large = Region((0x1000,), ((0x1000, 0x1008),), 9, BLOB)
-    foreign = Region((0x1000,), ((0x1000, 0x1008), (0x2000, 0x2008)), 20, BLOB)
+    small = Region((0x1000,), ((0x1000, 0x1004),), "", 1, BLOB)
+    large = Region((0x1000,), ((0x1000, 0x1008),), "", 9, BLOB)
+    foreign = Region((0x1000,), ((0x1000, 0x1008), (0x2000, 0x2008)), "", 20, BLOB)
     for region, code in ((small, CODE[:4]), (large, CODE[:8]), (REGION, CODE), (foreign, bytes(16))):
-        kept.put_region(region_key(0x1000, region.entries, region.ranges, code, ""), region)
+        kept.put_region(region_key(0x1000, region.entries, region.ranges, "", code, ""), region)
     assert kept.find_region(0x1000, read, "") == large
 
 

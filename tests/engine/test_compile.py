@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from machines import CODE, LOOP, NO_CACHE, assemble, guest_named
+from machines import CODE, LOOP, NO_CACHE, assemble, code_at, guest_named
 
 from vmjit.debug import Settings
 from vmjit.engine import compile as compile_module
@@ -22,12 +22,7 @@ NAMES = [name for name, _ in PIPELINE]
 
 
 def plan() -> Plan:
-    code = assemble(LOOP)
-
-    def fetch(address: int, size: int) -> int | None:
-        return int.from_bytes(code[address - CODE :][:size], "little") if address < CODE + len(code) else None
-
-    made = WORKER.former.form(CODE, fetch, lambda pc: True)
+    made = WORKER.former.form(CODE, code_at(assemble(LOOP)))
     assert made is not None
     return made
 

@@ -2,7 +2,7 @@
 
 import pytest
 import toy
-from machines import CODE, assemble
+from machines import CODE, assemble, code_at
 
 from vmjit.engine.compile import decoded_text
 from vmjit.engine.formation import MAX_ENTRIES, Former, Plan
@@ -12,13 +12,8 @@ from vmjit.engine.trace import Tracer
 def form(text: str, at: int = 0, *, cold: tuple[int, ...] = (), limit: int = 500) -> Plan | None:
     """The region at an offset from CODE; `cold` are offsets that never ran."""
     code = assemble(text)
-
-    def fetch(address: int, size: int) -> int | None:
-        start = address - CODE
-        return int.from_bytes(code[start : start + size], "little") if 0 <= start <= len(code) - size else None
-
     former = Former(toy.decode_table, Tracer(toy.LAYOUT))
-    return former.form(CODE + at, fetch, lambda pc: pc - CODE not in cold, limit)
+    return former.form(CODE + at, code_at(code, cold={CODE + offset for offset in cold} or None), limit)
 
 
 def formed(text: str, at: int = 0, *, cold: tuple[int, ...] = (), limit: int = 500) -> tuple[list[int], ...]:
@@ -55,6 +50,37 @@ def test_the_instruction_after_a_system_call_is_entered() -> None:
     assert formed("li r1, 1\nhalt\nli r2, 2\nbrk") == ([0, 2, 4, 6], [0, 4], [0, 4])
 
 
+def jumping(text: str, *jumps: tuple[int, int], limit: int = 500) -> Plan:
+    """The region at the start of code that has all been executed, with these jumps in it."""
+    made = Former(toy.decode_table, Tracer(toy.LAYOUT)).form(
+        CODE, code_at(assemble(text), cold=(), jumps=[(CODE + a, CODE + b) for a, b in jumps]), limit
+    )
+    assert made is not None
+    return made
+
+
+CALLS = "call r5, 0x10008\nli r1, 1\ncall r5, 0x10008\nbrk\nli r2, 2\njr r5"  # 0, 2, 4, 6; the function: 8, 10
+
+
+def test_calls_belong_to_the_region_when_they_were_executed() -> None:
+    plan = jumping(CALLS, (10, 2), (10, 6))
+    assert sorted(plan.steps) == [CODE + n for n in range(0, 12, 2)]
+    assert plan.leaders == {CODE, CODE + 2, CODE + 6, CODE + 8}
+    assert plan.entries == (CODE, CODE + 2, CODE + 6)
+    assert plan.targets == {CODE + 10: (CODE + 2, CODE + 6)}
+
+
+def test_the_own_function_comes_before_those_it_calls() -> None:
+    plan = jumping(CALLS, (10, 2), limit=4)
+    assert sorted(plan.steps) == [CODE, CODE + 2, CODE + 4, CODE + 6] and not plan.targets
+
+
+def test_indirect_jumps_are_followed_to_where_they_went() -> None:
+    plan = jumping("jr r1\nbrk\nli r2, 2\nbrk\nli r3, 3\nbrk", (0, 8), (0, 0x1000))
+    assert sorted(plan.steps) == [CODE, CODE + 8, CODE + 10]
+    assert plan.targets == {CODE: (CODE + 8,)} and plan.shape != jumping("jr r1").shape
+
+
 def test_code_that_never_ran_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vmjit.engine.formation.NEAR", 0)
     assert formed("bnez r1, 0x10006\nli r1, 1\nbrk\nli r2, 2\nbrk", cold=(2, 4)) == ([0, 6, 8], [0, 6], [0])
@@ -84,7 +110,7 @@ def test_missing_and_illegal_code_ends_a_region() -> None:
     assert formed("li r1, 1\nli r2, 2") == ([0, 2], [0], [0])
     assert form("li r1, 1", at=100) is None
     former = Former(toy.decode_table, Tracer(toy.LAYOUT))
-    assert former.form(CODE, lambda address, size: 0xFFFF, lambda pc: True) is None
+    assert former.form(CODE, code_at(b"\xff" * 8)) is None
 
 
 def test_entries_are_limited() -> None:
@@ -118,6 +144,5 @@ def test_listing() -> None:
 
 def test_decoded_words_are_kept() -> None:
     former = Former(toy.decode_table, Tracer(toy.LAYOUT))
-    code = assemble("li r1, 1")
-    fetch = lambda address, size: int.from_bytes(code, "little")  # noqa: E731
-    assert former.step(CODE, fetch) is former.step(CODE + 2, fetch)
+    code = code_at(assemble("li r1, 1\nli r1, 1"))
+    assert former.step(CODE, code) is former.step(CODE + 2, code)

@@ -356,11 +356,13 @@ def test_hot_code_of_many_pages() -> None:
     with harts(assemble(text), Tier.AUTO) as hart:
         set_registers(hart, r7=1)
         hart.run()
-        kind, pc, start, code, executed, *_ = hart._request(CODE + 4 * PAGE)
-        assert (kind, pc, start, len(code)) == ("region", CODE + 4 * PAGE, CODE + 2 * PAGE, 5 * PAGE)
-        assert executed is not None and len(executed) == 4 * len(code)
-        _, _, start, code, *_ = hart._request(CODE)
-        assert (start, len(code)) == (CODE, 3 * PAGE)
+        kind, pc, chunks, jumps, *_ = hart._request(CODE + 4 * PAGE)
+        first = CODE // PAGE
+        assert (kind, pc, jumps) == ("region", CODE + 4 * PAGE, [])
+        assert [page for page, _, _ in chunks] == list(range(first + 2, first + 7))
+        assert all((len(code), len(executed)) == (PAGE, 4 * PAGE) for _, code, executed in chunks)
+        _, _, chunks, *_ = hart._request(CODE)
+        assert [page for page, _, _ in chunks] == list(range(first, first + 3))
 
 
 def test_a_guest_without_floating_point_has_no_rounding() -> None:

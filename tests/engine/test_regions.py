@@ -2,7 +2,7 @@
 
 import pytest
 import toy
-from machines import CODE, DATA, PAGE, MakeNative, assemble, worker_for
+from machines import CODE, DATA, PAGE, MakeNative, assemble, request_for, worker_for
 
 from vmjit.engine.cache import Region
 from vmjit.engine.native import Native
@@ -16,7 +16,7 @@ TEXT = "li r1, 5\nhalt\nld r2, 0(r1)\nadd r3, r2, r2\nbrk"
 
 def compiled(code: bytes, at: int = CODE, start: int = CODE) -> Region:
     """The region at an address of code that begins at `start`."""
-    made = worker_for("toy").region(at, start, code, None, 100)
+    made = worker_for("toy").region(*request_for(code, at, start)[1:])
     assert made is not None
     return Region.from_bytes(made[0])
 

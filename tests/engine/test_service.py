@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import toy
-from machines import CODE, DATA, LOOP, NO_CACHE, assemble, interpreter_of, memory_with, set_registers
+from machines import CODE, DATA, LOOP, NO_CACHE, assemble, interpreter_of, memory_with, request_for, set_registers
 
 from vmjit.debug import Settings
 from vmjit.engine import service as service_module
@@ -344,7 +344,7 @@ def test_a_forked_child_starts_a_worker_of_its_own(started: Started) -> None:
 
 
 def code_request(text: str = LOOP) -> tuple[Any, ...]:
-    return "region", CODE, CODE, assemble(text), None, 100, False
+    return request_for(assemble(text))
 
 
 def test_the_worker_compiles(started: Started, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import random
 
 import pytest
 import toy
-from machines import CODE, DATA, LOOP, assemble, guest_named, memory_with
+from machines import CODE, DATA, LOOP, assemble, code_at, guest_named, memory_with
 
 from vmjit.engine.formation import Former, Plan
 from vmjit.engine.native import FOREVER
@@ -35,11 +35,8 @@ right:
 
 
 def plan_of(code: bytes, guest: str = "toy") -> Plan:
-    def fetch(address: int, size: int) -> int | None:
-        return int.from_bytes(code[address - CODE :][:size], "little") if 0 <= address - CODE < len(code) else None
-
     found = guest_named(guest)
-    plan = Former(found.decode_table, Tracer(found.layout)).form(CODE, fetch, lambda pc: True)
+    plan = Former(found.decode_table, Tracer(found.layout)).form(CODE, code_at(code))
     assert plan is not None
     return plan
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import toy
-from machines import CODE, LOOP, assemble, interpreter_of
+from machines import CODE, LOOP, assemble, interpreter_of, request_for
 
 from vmjit.debug import Settings
 from vmjit.engine import worker as worker_module
@@ -62,10 +62,8 @@ def answers(made: Worker, *requests: tuple[Any, ...]) -> list[Any]:
 
 def test_serve(tmp_path: Path) -> None:
     made = worker(tmp_path)
-    request = ("region", CODE, CODE, assemble(LOOP), None, 100, False)
-    first, second, refused = answers(
-        made, request, request, ("region", CODE, CODE, assemble("clock r1"), None, 100, False)
-    )
+    request = request_for(assemble(LOOP))
+    first, second, refused = answers(made, request, request, request_for(assemble("clock r1")))
     assert first[:2] == (0, True) and second[:2] == (1, True) and refused == (2, True, None)
     assert Region.from_bytes(first[2][0]) == Region.from_bytes(second[2][0])
     assert (first[2][2], second[2][2]) == (False, True)
@@ -116,8 +114,7 @@ def test_the_interpreter_has_its_table_behind_it(tmp_path: Path) -> None:
 def test_only_code_that_ran_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vmjit.engine.formation.NEAR", 0)
     code = assemble("bnez r1, 0x10006\nli r2, 2\nbrk\nli r3, 3\nbrk")
-    ran = array("Q", [1, 0, 0, 1, 1]).tobytes()
-    made = worker().region(CODE, CODE, code, ran, 100, False)
+    made = worker().region(*request_for(code, cold=(CODE + 2, CODE + 4))[1:])
     assert made is not None
     region = Region.from_bytes(made[0])
     assert region.instructions == 3 and region.ranges == ((CODE, CODE + 2), (CODE + 6, CODE + 10))
@@ -125,10 +122,10 @@ def test_only_code_that_ran_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_code_outside_what_was_sent_is_not_there() -> None:
     code = assemble("bnez r1, 0x10100\nhalt")
-    made = worker().region(CODE, CODE, code, array("Q", [1, 1]).tobytes(), 100, False)
+    made = worker().region(*request_for(code, cold=())[1:])
     assert made is not None and Region.from_bytes(made[0]).ranges == ((CODE, CODE + 4),)
-    assert worker().region(CODE + 64, CODE, code, None, 100, False) is None
-    assert worker().region(CODE - 2, CODE, code, None, 100, False) is None
+    assert worker().region(*request_for(code, CODE + 64)[1:]) is None
+    assert worker().region(*request_for(code, CODE - 2)[1:]) is None
 
 
 def test_main_serves_until_its_input_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +145,7 @@ def test_main_serves_until_its_input_ends(tmp_path: Path, monkeypatch: pytest.Mo
             os._exit(1)
     os.close(source)
     os.close(target)
-    send(to, ("region", 7, CODE, CODE, assemble("clock r1"), None, 100, False))
+    send(to, ("region", 7, *request_for(assemble("clock r1"))[1:]))
     assert receive(back) == (7, True, None)
     os.close(to)
     assert receive(back) is None

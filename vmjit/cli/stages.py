@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 from vmjit.cli.dis import address_of
 from vmjit.debug import Settings
+from vmjit.engine.code import PAGE_SIZE, Code
 from vmjit.engine.compile import compile_region
 from vmjit.engine.formation import Former
 from vmjit.engine.trace import Tracer
-from vmjit.errors import MemoryAccessError, UsageError
+from vmjit.errors import UsageError
 from vmjit.guest import get
+from vmjit.ir.layout import PAGE_BITS
 from vmjit.jit.compiler import Compiler
 from vmjit.loader import elf
 from vmjit.memory.address_space import EXECUTE, AddressSpace
@@ -32,17 +34,13 @@ def main(options: argparse.Namespace) -> int:
     elf.load(executable, memory, bias=0)
     pc = address_of(options.at, elf.symbols(options.file))
 
-    def fetch(address: int, size: int) -> int | None:
-        try:
-            return int.from_bytes(memory.read(address, size, EXECUTE), "little")
-        except MemoryAccessError:
-            return None
-
+    pages = (p for m in memory.regions() if m.permissions & EXECUTE for p in range(m.start, m.end, PAGE_SIZE))
+    code = Code((page >> PAGE_BITS, memory.read(page, PAGE_SIZE, EXECUTE), b"") for page in pages)
     tracer = Tracer(guest.layout)
     former = Former(guest.decode_table, tracer)
-    plan = former.form(pc, fetch, lambda _: True, LARGEST)
+    plan = former.form(pc, code, LARGEST)
     if plan is None:
-        step = former.step(pc, fetch) if pc % guest.alignment == 0 else None
+        step = former.step(pc, code) if pc % guest.alignment == 0 else None
         what = "there is no instruction" if step is None else f"{step.text(pc)}: only the interpreter executes it"
         raise UsageError(f"stages: {pc:#x}: {what}")
 

@@ -19,6 +19,8 @@ from vmjit.ir.layout import (
     HEAT_ENTRIES,
     HEAT_OFFSET,
     INTERPRETER_SIZE,
+    JUMP_ENTRIES,
+    JUMP_OFFSET,
     LINE_BIAS,
     SLOT_SCALE,
     SLOT_SIZE,
@@ -35,6 +37,7 @@ FAILURE_ORDER = {"release": "monotonic", "acq_rel": "acquire"}
 ATOMIC_PREFIX = "atomic_"
 PROFILE_COLD = ', !prof !{!"branch_weights", i32 1, i32 1000}'
 PROFILE_HOT = ', !prof !{!"branch_weights", i32 1000, i32 1}'
+NOTED = ("call", "indirect", "return")  # chains whose targets the interpreter remembers
 SLOT_SHIFT = SLOT_SCALE.bit_length() - 1
 SLOT_INDEX_SHIFT = SLOT_SIZE.bit_length() - 1
 
@@ -481,6 +484,8 @@ class _Lowering:
             self.emit(f"{slot} = getelementptr i8, ptr %slots, i64 {shifted}")
         offset = self.offset(slot)
         if self.handler is not None:
+            if kind in NOTED:
+                self.note(slot)
             self.count(pc, slot, offset)
             self.tail(slot, offset, "%code")
         else:
@@ -536,6 +541,24 @@ class _Lowering:
         self.open(hot)
         self.exit("hot", pc, "0")
         self.open(leaving)
+
+    def note(self, target: str) -> None:
+        """Remember where this jump goes: regions are formed by it."""
+        a, b, c, d, e, mixed, index = (self.fresh() for _ in range(7))
+        self.emit(
+            f"""\
+{a} = ptrtoint ptr %slot to i64
+{b} = ptrtoint ptr {target} to i64
+{c} = lshr i64 {a}, 1
+{d} = lshr i64 {b}, {SLOT_INDEX_SHIFT}
+{mixed} = xor i64 {c}, {d}
+{index} = and i64 {mixed}, {JUMP_ENTRIES - 1}
+{e} = getelementptr [2 x i64], ptr %state, i64 {index}
+{e}.f = getelementptr i8, ptr {e}, i64 {JUMP_OFFSET}
+{e}.t = getelementptr i8, ptr {e}, i64 {JUMP_OFFSET + WORD}
+store i64 {a}, ptr {e}.f, align 8
+store i64 {b}, ptr {e}.t, align 8"""
+        )
 
     def heat(self, slot: str) -> str:
         """Advance the counter of a slot; whether it has run over."""

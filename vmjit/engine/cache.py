@@ -39,15 +39,22 @@ Ranges = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True)
 class Region:
-    """A compiled region: guest addresses that enter it, address ranges it was made from, how many instructions."""
+    """A compiled region.
+
+    entries       guest addresses that enter it
+    ranges        addresses that it was made from
+    shape         digest of what else formed it
+    instructions  how many
+    """
 
     entries: tuple[int, ...]
     ranges: Ranges
+    shape: str
     instructions: int
     blob: Blob
 
     def to_bytes(self) -> bytes:
-        body = marshal.dumps((self.entries, self.ranges, self.instructions, self.blob.to_bytes()))
+        body = marshal.dumps((self.entries, self.ranges, self.shape, self.instructions, self.blob.to_bytes()))
         return crc32(body).to_bytes(4, "little") + body
 
     @staticmethod
@@ -56,8 +63,8 @@ class Region:
         if crc32(data[4:]) != int.from_bytes(data[:4], "little"):
             raise ValueError("the region is damaged: its checksum does not match")
         try:
-            entries, ranges, instructions, blob = marshal.loads(data[4:])
-            region = Region(entries, ranges, instructions, Blob.from_bytes(blob))
+            entries, ranges, shape, instructions, blob = marshal.loads(data[4:])
+            region = Region(entries, ranges, shape, instructions, Blob.from_bytes(blob))
             if not region.is_sound():
                 raise ValueError("addresses that are none")
         except (EOFError, MemoryError, TypeError, ValueError) as error:
@@ -81,9 +88,9 @@ def variant(passes: str, precise: bool) -> str:
     return f"{passes} precise" if precise else passes
 
 
-def region_key(pc: int, entries: tuple[int, ...], ranges: Ranges, code: bytes, variant: str) -> str:
+def region_key(pc: int, entries: tuple[int, ...], ranges: Ranges, shape: str, code: bytes, variant: str) -> str:
     """The name of the file of a region made from these bytes, those of all ranges one after another."""
-    return f"{_REGION_PREFIX}{pc:x}-{digest(marshal.dumps((entries, ranges), 2), code, variant)}"
+    return f"{_REGION_PREFIX}{pc:x}-{digest(marshal.dumps((entries, ranges, shape), 2), code, variant)}"
 
 
 class Cache:
@@ -125,7 +132,7 @@ class Cache:
                 continue
             parts = [read(start, end - start) for start, end in region.ranges]
             code = b"".join(part for part in parts if part is not None)
-            if None not in parts and region_key(pc, region.entries, region.ranges, code, variant) == key:
+            if None not in parts and region_key(pc, region.entries, region.ranges, region.shape, code, variant) == key:
                 best = region
         return best
 

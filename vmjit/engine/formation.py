@@ -1,14 +1,17 @@
 """Which instructions are compiled together: the control-flow graph around a hot address.
 
-Direct jumps are followed and calls passed over, so a region is about the function that the address lies in. Code that
-never ran is left out when it is known which did: exits lead there. Addresses that are entered from outside, such as
-the return points of calls, become entries.
+Direct jumps are followed, and indirect ones to where they went so far. So are calls, once the function that the address
+lies in is complete; returns lead to those of their targets that are in the region. Code that never ran is left out when
+it is known which did: exits lead there. Addresses that are entered from outside, such as the return points of calls,
+become entries.
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
+from vmjit.engine.cache import digest
+from vmjit.engine.code import Code
 from vmjit.engine.trace import Tracer
 from vmjit.isa.decoder import DecodeTable
 from vmjit.isa.instruction import Decoded, Instruction
@@ -17,6 +20,7 @@ MAX_INSTRUCTIONS = 500  # about 50 ms of compile time
 # Bytes within which a branch's other way belongs to the region even if it was never taken: when an inner loop gets hot
 # in its first round, the way back of the outer one has not been executed yet.
 NEAR = 128
+MAX_TARGETS = 128  # of one indirect jump
 MAX_ENTRIES = 24  # each costs a case of the switch at the region's start
 
 
@@ -40,12 +44,23 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """A region to be translated: blocks begin at `leaders`, and `entries` are those entered from outside."""
+    """A region to be translated.
+
+    leaders  where blocks begin
+    entries  blocks that are entered from outside
+    targets  by address of an indirect jump: where in the region it went so far
+    """
 
     pc: int
     steps: Mapping[int, Step]
     leaders: frozenset[int]
     entries: tuple[int, ...]
+    targets: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> str:
+        """What besides entries and code makes this the plan it is."""
+        return digest(repr((sorted(self.leaders), sorted(self.targets.items()))))
 
     def ranges(self) -> tuple[tuple[int, int], ...]:
         """The guest addresses that the region was made from, as (start, end), sorted."""
@@ -60,65 +75,25 @@ class Plan:
 
 
 class Former:
-    """Forms regions of one guest's code. `fetch(address, size)` gives little-endian bits, or None outside the code."""
+    """Forms regions of one guest's code."""
 
     def __init__(self, table: DecodeTable, tracer: Tracer) -> None:
         self.table = table
         self.tracer = tracer
         self.words: dict[tuple[int, int], Step | None] = {}
 
-    def form(
-        self,
-        pc: int,
-        fetch: Callable[[int, int], int | None],
-        executed: Callable[[int], bool],
-        limit: int = MAX_INSTRUCTIONS,
-    ) -> Plan | None:
+    def form(self, pc: int, code: Code, limit: int = MAX_INSTRUCTIONS) -> Plan | None:
         """The region around `pc`; None if its first instruction cannot be compiled."""
-        steps: dict[int, Step] = {}
-        leaders, entries = {pc}, [pc]
-        queue = deque([pc])
-        near: set[int] = set()  # what executed code may go to and is close by, executed or not
-        while queue:
-            at = queue.popleft()
-            while at not in steps and len(steps) < limit and (at == pc or executed(at) or at in near):
-                step = self.step(at, fetch)
-                if step is None:
-                    break
-                traits = self.tracer.traits_of(step.instruction, step.fields, step.size)
-                following = at + step.size
-                if traits.alone:
-                    if at != pc:
-                        _enter(following, leaders, entries, queue)
-                    break
-                steps[at] = step
-                if traits.ends:
-                    flow = self.tracer.flow_of(step.instruction, step.fields, at, step.size)
-                    leaders.update(flow.targets)
-                    if executed(at):
-                        near.update(target for target in flow.targets if abs(target - at) < NEAR)
-                    queue.extend(flow.targets)
-                    if flow.returns:
-                        _enter(following, leaders, entries, queue)
-                    break
-                if at in near and not executed(at):
-                    near.add(following)
-                at = following
-            else:
-                leaders.add(at)
-        if pc not in steps:
-            return None
-        known = tuple(entry for entry in entries if entry in steps)[:MAX_ENTRIES]
-        return Plan(pc, steps, frozenset(leader for leader in leaders if leader in steps), known)
+        return _Formation(self, code, limit).form(pc)
 
-    def step(self, pc: int, fetch: Callable[[int, int], int | None]) -> Step | None:
+    def step(self, pc: int, code: Code) -> Step | None:
         """The instruction at an address, or None for no instruction or no code."""
         table = self.table
-        parcel = fetch(pc, table.parcel)
+        parcel = code.fetch(pc, table.parcel)
         if parcel is None:
             return None
         size = table.size(parcel)
-        word = parcel if size == table.parcel else fetch(pc, size) if size else None
+        word = parcel if size == table.parcel else code.fetch(pc, size) if size else None
         if word is None:
             return None
         key = (word, size)
@@ -132,8 +107,84 @@ class Former:
         return self.words[key]
 
 
-def _enter(address: int, leaders: set[int], entries: list[int], queue: deque[int]) -> None:
-    leaders.add(address)
-    queue.append(address)
-    if address not in entries:
-        entries.append(address)
+class _Formation:
+    """One region in the making."""
+
+    def __init__(self, former: Former, code: Code, limit: int) -> None:
+        self.former = former
+        self.tracer = former.tracer
+        self.code = code
+        self.limit = limit
+        self.steps: dict[int, Step] = {}
+        self.entries: list[int] = []
+        self.leaders: set[int] = set()
+        self.near: set[int] = set()  # what executed code may go to and is close by, executed or not
+        self.queue: deque[int] = deque()
+        self.called: deque[int] = deque()  # functions, which come when this one is complete
+        self.unknown: list[int] = []  # indirect jumps
+
+    def form(self, pc: int) -> Plan | None:
+        self.enter(pc)
+        while self.queue or self.called:
+            self.walk(self.queue.popleft() if self.queue else self.called.popleft(), pc)
+        if pc not in self.steps:
+            return None
+        entries = tuple(entry for entry in self.entries if entry in self.steps)[:MAX_ENTRIES]
+        targets = {}
+        for site in self.unknown:
+            known = tuple(target for target in self.code.targets(site) if target in self.steps)[:MAX_TARGETS]
+            if known:
+                targets[site] = known
+                self.leaders.update(known)
+        leaders = frozenset(leader for leader in self.leaders if leader in self.steps)
+        return Plan(pc, self.steps, leaders, entries, targets)
+
+    def walk(self, at: int, pc: int) -> None:
+        """Take in instructions until one that ends a block, or one that is there already."""
+        while at not in self.steps and len(self.steps) < self.limit and self.is_wanted(at, pc):
+            step = self.former.step(at, self.code)
+            if step is None:
+                return
+            traits = self.tracer.traits_of(step.instruction, step.fields, step.size)
+            following = at + step.size
+            if traits.alone:
+                if at != pc:
+                    self.enter(following)
+                return
+            self.steps[at] = step
+            if traits.ends:
+                self.end(at, step)
+                return
+            if at in self.near and not self.code.executed(at):
+                self.near.add(following)
+            at = following
+        self.leaders.add(at)
+
+    def is_wanted(self, at: int, pc: int) -> bool:
+        return at == pc or self.code.executed(at) or at in self.near
+
+    def end(self, at: int, step: Step) -> None:
+        """Go on after an instruction that ends a block."""
+        flow = self.tracer.flow_of(step.instruction, step.fields, at, step.size)
+        self.follow(flow.targets, self.queue)
+        if self.code.executed(at):
+            self.near.update(target for target in flow.targets if abs(target - at) < NEAR)
+        if flow.returns:
+            self.enter(at + step.size)
+        if self.code.is_profiled:
+            self.follow(flow.calls, self.called)
+        if flow.unknown:
+            self.unknown.append(at)
+        if flow.unknown and flow.unknown != "return":  # the places that a function returns to come with its calls
+            self.follow(self.code.targets(at), self.called if flow.returns else self.queue)
+
+    def follow(self, targets: Iterable[int], queue: deque[int]) -> None:
+        self.leaders.update(targets)
+        queue.extend(targets)
+
+    def enter(self, address: int) -> None:
+        """An address that is entered from outside."""
+        self.leaders.add(address)
+        self.queue.append(address)
+        if address not in self.entries:
+            self.entries.append(address)

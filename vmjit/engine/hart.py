@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 HOST_ROUNDINGS = 4  # frm below this is a mode that the host has
 NEIGHBOURHOOD = 2  # pages of code on both sides of a hot address that a region may be made from
+CALL_DEPTH, MOST_PAGES = 2, 24  # and of what is called from there, and called in turn
 HOT_AUTO = 1000  # jumps; see docs/design.md, "When code is hot"
 HOT_JIT = 1  # every jump target at once
 AGAIN = 60000  # jumps until a target that was asked for is looked at again
@@ -100,6 +101,7 @@ class Hart:
         self.regions = Regions(self.native)
         self.written_code: dict[int, bytes] = {}  # page that is writable and executable -> content when first decoded
         self.asked: set[int] = set()
+        self.covered: set[int] = set()  # hot addresses that were in a region already
         layout = guest.layout
         self._pc, self._instret, self._limit = map(layout.word, ("pc", "instret", "limit"))
         self._reason, self._arg = map(layout.word, ("reason", "arg"))
@@ -179,6 +181,7 @@ class Hart:
             self.precise = True
             self.regions.clear()
             self.asked.clear()
+            self.covered.clear()
             self.native.set_heat(self._threshold)
 
     def stop(self) -> None:
@@ -275,6 +278,7 @@ class Hart:
         if self.regions.is_full:
             self.regions.clear()
             self.asked.clear()
+            self.covered.clear()
         if not self.native.may_decode(pc >> PAGE_BITS):
             self.native.cool(pc, self._threshold)  # nothing of it ran yet
             return self._undecoded(pc, pc)
@@ -318,7 +322,8 @@ class Hart:
         """The request when its turn comes: code may have changed since, or be in a region made in the meantime."""
         if self.regions.epoch != epoch:
             return None
-        if self.regions.covers(pc):
+        if self.regions.covers(pc) and pc not in self.covered:
+            self.covered.add(pc)  # if it gets hot once more, that region does not serve it
             self.asked.discard(pc)
             self.native.cool(pc, HOT_AUTO)
             return None
@@ -327,16 +332,32 @@ class Hart:
     # Compilation.
 
     def _request(self, pc: int) -> tuple[Any, ...]:
-        """A request for the worker: the code around a hot address, and what of it was ever executed."""
-        start = end = pc >> PAGE_BITS
-        while pc >> PAGE_BITS < start + NEIGHBOURHOOD and start > 0 and self.native.may_decode(start - 1):
-            start -= 1
-        while end <= (pc >> PAGE_BITS) + NEIGHBOURHOOD and self.native.may_decode(end):
-            end += 1
-        address, size = start << PAGE_BITS, (end - start) << PAGE_BITS
-        code = self.memory.read(address, size, EXECUTE)
-        executed = None if self.tier is Tier.JIT else self.native.executed(address, size)
-        return "region", pc, address, code, executed, REGION_SIZE, self.precise
+        """A request for the worker: the code around a hot address, what of it was ever executed, where its jumps went.
+
+        Code that jumps in the neighbourhood led to belongs to it, and what that led to.
+        """
+        jumps = [] if self.tier is Tier.JIT else self.native.jumps()
+        pages = self._neighbours(pc)
+        for _ in range(CALL_DEPTH):
+            for site, target in jumps:
+                if site >> PAGE_BITS in pages and target >> PAGE_BITS not in pages and len(pages) < MOST_PAGES:
+                    pages |= self._neighbours(target)
+        chunks = []
+        for page in sorted(pages):
+            start = page << PAGE_BITS
+            executed = b"" if self.tier is Tier.JIT else self.native.executed(start, PAGE_SIZE)
+            chunks.append((page, self.memory.read(start, PAGE_SIZE, EXECUTE), executed))
+        known = [jump for jump in jumps if jump[0] >> PAGE_BITS in pages]
+        return "region", pc, chunks, known, REGION_SIZE, self.precise
+
+    def _neighbours(self, pc: int) -> set[int]:
+        """The pages of code around an address that follow each other and were executed."""
+        first = last = pc >> PAGE_BITS
+        while first > max(0, (pc >> PAGE_BITS) - NEIGHBOURHOOD) and self.native.may_decode(first - 1):
+            first -= 1
+        while last < (pc >> PAGE_BITS) + NEIGHBOURHOOD and self.native.may_decode(last + 1):
+            last += 1
+        return set(range(first, last + 1)) if self.native.may_decode(pc >> PAGE_BITS) else set()
 
     def _take(self, pc: int, epoch: int, worked: bool, result: Any) -> None:
         """Take in what the worker made. Runs in the service's thread unless compiling is synchronous."""
@@ -374,6 +395,7 @@ class Hart:
         start, size = _whole_pages(start, size)
         self.regions.invalidate(start, size)
         self.asked.clear()
+        self.covered.clear()
         self.native.set_heat(self._threshold)
         if "reference" in self.__dict__:
             self.reference.forget()

@@ -17,6 +17,8 @@ from vmjit.ir.layout import (
     HEAT_ENTRIES,
     HEAT_OFFSET,
     INTERPRETER_SIZE,
+    JUMP_ENTRIES,
+    JUMP_OFFSET,
     PAGE_BITS,
     SLOT_SCALE,
     STATE_SIZE,
@@ -108,6 +110,16 @@ class Native:
         """The slots' code words of a range of addresses, 8 bytes each: not zero where something was decoded."""
         words = self.slots.words(start * SLOT_SCALE, size * SLOT_SCALE // WORD)
         return words[::2].tobytes()
+
+    def jumps(self) -> list[tuple[int, int]]:
+        """Calls and indirect jumps that the interpreter did lately: address and target, in no order."""
+        words = self.state.words(JUMP_OFFSET, 2 * JUMP_ENTRIES).tolist()
+        base = self.slots.base
+        return [
+            ((site - base) // SLOT_SCALE, (target - base) // SLOT_SCALE)
+            for site, target in zip(words[::2], words[1::2], strict=True)
+            if site
+        ]
 
     def allow_decoding(self, page: int) -> None:
         ctypes.c_uint8.from_address(self.pages.base + page).value = 1

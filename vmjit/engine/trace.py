@@ -11,7 +11,7 @@ from functools import cache
 from vmjit.codegen.native import INTERPRETED_ONLY, why_not_native
 from vmjit.ir.block import Block, Edge, Region, Terminator, Value
 from vmjit.ir.emit import Emitter
-from vmjit.ir.layout import ENGINE_WORDS, Layout
+from vmjit.ir.layout import ENGINE_WORDS, SLOT_SCALE, SLOT_SIZE, Layout
 from vmjit.ir.ops import OPS
 from vmjit.isa.bits import Bits
 from vmjit.isa.cpu import Cpu
@@ -19,7 +19,8 @@ from vmjit.isa.instruction import Instruction
 
 _VOLATILE = frozenset(ENGINE_WORDS) - {"instret"}
 _ACCESSES = frozenset(op.name for op in OPS.values() if (op.reads_memory or op.writes_memory) and op.operands)
-FOLLOWED = ("fall", "jump")  # chains to a known address that stay in a region; calls and returns leave it
+FOLLOWED = ("fall", "jump", "call")  # chains to a known address, which stay in a region that has it
+DISPATCH_SHIFT = (SLOT_SIZE // SLOT_SCALE).bit_length() - 1  # instructions start at multiples of this power of two
 
 
 class ForwardingEmitter(Emitter):
@@ -49,12 +50,23 @@ class ForwardingEmitter(Emitter):
 
 
 class RegionCpu(Cpu):
-    """Traces one instruction after another at known addresses; `blocks` are those of the region, by address."""
+    """Traces one instruction after another at known addresses.
 
-    def __init__(self, emitter: ForwardingEmitter, layout: Layout, blocks: Mapping[int, Block]) -> None:
+    blocks   those of the region, by address
+    targets  by address of an indirect jump: where in the region it may go
+    """
+
+    def __init__(
+        self,
+        emitter: ForwardingEmitter,
+        layout: Layout,
+        blocks: Mapping[int, Block],
+        targets: Mapping[int, tuple[int, ...]] | None = None,
+    ) -> None:
         super().__init__(emitter, layout)
         self.forwarding = emitter
         self.blocks = blocks
+        self.targets = targets or {}
         self.at = 0
         self.leader = 0
         self.again: Block | None = None
@@ -109,9 +121,21 @@ class RegionCpu(Cpu):
         address = target.constant
         if address is not None and kind in FOLLOWED and address in self.blocks:
             self.emitter.terminate(Terminator("jump", edges=(Edge(self.goto(target, kind)),)))
+        elif address is None and self.at in self.targets:
+            self.dispatch(target, kind, self.targets[self.at])
         else:
             self.emitter.chain(target.value, kind)
         self.ended = True
+
+    def dispatch(self, target: Bits, kind: str, known: tuple[int, ...]) -> None:
+        """An indirect jump that stays in the region if it goes where it went before."""
+        rotated = target.rotr(DISPATCH_SHIFT).value  # so that cases lie close together
+        edges = [Edge(self.goto(self.const(address), "jump")) for address in known]
+        elsewhere = self.emitter.region.new_block()
+        cases = tuple(address >> DISPATCH_SHIFT for address in known)
+        self.emitter.terminate(Terminator("switch", (rotated,), (*edges, Edge(elsewhere)), cases=cases))
+        self.emitter.block = elsewhere
+        self.emitter.chain(target.value, kind)
 
 
 @dataclass(frozen=True)
@@ -135,11 +159,15 @@ class Flow:
     """Where control goes after an instruction that ends a block.
 
     targets  known addresses that a region may follow
+    calls    known addresses of functions that it calls
+    unknown  how it goes on at an address that is not known: "indirect", "return" or not at all
     returns  the next instruction is likely to be entered from outside: after a call or a system call
     """
 
     targets: tuple[int, ...]
     returns: bool
+    calls: tuple[int, ...] = ()
+    unknown: str = ""
 
 
 def trace_alone(
@@ -182,17 +210,21 @@ class Tracer:
     def flow_of(self, instruction: Instruction, fields: Mapping[str, int], pc: int, size: int) -> Flow:
         """Where an instruction that ends a block leads."""
         region, _ = trace_alone(self.layout, instruction, fields, pc, size)
-        targets, returns = [], False
+        targets: list[int] = []
+        calls: list[int] = []
+        unknown, returns = "", False
         following = pc + size
         for block in region.blocks:
             end = block.end
             address = end.args[0].attr if end.leaves and end.args[0].is_const else None
-            if end.kind == "chain" and end.attr in FOLLOWED and address is not None:
-                targets.append(int(address))
+            if end.kind == "chain" and address is not None:
+                (calls if end.attr == "call" else targets).append(int(address))
+            elif end.kind == "chain":
+                unknown = str(end.attr)
             elif end.kind == "exit" and address == following:
                 returns = True
             returns = returns or any(
                 value.op.name == "set" and value.args[0].is_const and value.args[0].attr == following
                 for value in block.ops
             )
-        return Flow(tuple(targets), returns)
+        return Flow(tuple(targets), returns, tuple(calls), unknown)

@@ -20,10 +20,12 @@ from zlib import crc32
 
 from vmjit.debug import Settings, wants_traceback
 from vmjit.engine.cache import Cache, Region, region_key, variant
+from vmjit.engine.code import Code
 from vmjit.errors import VmjitError
 from vmjit.jit.blob import Blob
 
 if TYPE_CHECKING:
+    from vmjit.engine.code import Chunk
     from vmjit.engine.formation import Former
     from vmjit.engine.trace import Tracer
     from vmjit.guest import Guest
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 # Symbols of the interpreter that the host looks up; the names of handlers would only cost time at every start.
 INTERPRETER_SYMBOLS = ("enter", "fault", "cold", "leave", "previous", "signal", "illegal", "emulate", "handlers")
 INTERPRETER_KEY = "interpreter"
-WORD = 8  # bytes of the code word of a slot
+WORD = 8  # bytes of an entry of the handler table
 ANSWER_SECONDS = 60  # an answer takes less than one, on a machine that is not overloaded
 LARGEST_MESSAGE = 64 << 20  # bytes; requests and answers have some 100 KB
 _HEAD = Struct("<QI")  # of a message: its size and its CRC-32
@@ -139,44 +141,27 @@ class Worker:
         return kept.to_bytes()
 
     def region(
-        self, pc: int, start: int, code: bytes, executed: bytes | None, limit: int, precise: bool = False
+        self, pc: int, chunks: list[Chunk], jumps: list[tuple[int, int]], limit: int, precise: bool = False
     ) -> tuple[bytes, dict[str, float], bool] | None:
         """A region as cache.Region's bytes, seconds by stage, whether it was cached; None: it cannot be compiled."""
         began = perf_counter()
-        plan = self.former.form(pc, _fetcher(start, code), _ran(start, executed), limit)
+        code = Code(chunks, jumps)
+        plan = self.former.form(pc, code, limit)
         seconds = {"form": perf_counter() - began}
         if plan is None:
             return None
         ranges = plan.ranges()
-        parts = b"".join(code[first - start : end - start] for first, end in ranges)
-        key = region_key(pc, plan.entries, ranges, parts, variant(self.settings.passes_text, precise))
+        parts = b"".join(code.bytes(start, end - start) or b"" for start, end in ranges)
+        key = region_key(pc, plan.entries, ranges, plan.shape, parts, variant(self.settings.passes_text, precise))
         found = self.cache.get_region(key)
         if found is not None:
             return found.to_bytes(), seconds, True
         from vmjit.engine.compile import compile_region
 
         made = compile_region(plan, self.guest.layout, self.tracer, self.compiler, self.settings, precise=precise)
-        region = Region(plan.entries, ranges, len(plan.steps), made.blob)
+        region = Region(plan.entries, ranges, plan.shape, len(plan.steps), made.blob)
         self.cache.put_region(key, region)
         return region.to_bytes(), {**seconds, **made.seconds}, False
-
-
-def _fetcher(start: int, code: bytes) -> Callable[[int, int], int | None]:
-    end = start + len(code)
-
-    def fetch(address: int, size: int) -> int | None:
-        if not start <= address <= end - size:
-            return None
-        return int.from_bytes(code[address - start : address - start + size], "little")
-
-    return fetch
-
-
-def _ran(start: int, executed: bytes | None) -> Callable[[int], bool]:
-    if executed is None:
-        return lambda pc: True
-    words = memoryview(executed).cast("Q")
-    return lambda pc: 0 <= pc - start < 2 * len(words) and words[(pc - start) // 2] != 0
 
 
 def serve(worker: Worker, source: int, target: int, patience: int = 0) -> None:

@@ -48,7 +48,11 @@ PAGE_BITS = 12  # of guest pages
 
 HEAT_ENTRIES = 4096  # counters of jump targets, hashed by slot; 16 bits each
 HEAT_OFFSET = 2048  # bytes from the state's start: behind all registers
-STATE_SIZE = HEAT_OFFSET + 2 * HEAT_ENTRIES
+# Calls and indirect jumps that were interpreted, hashed by both ends: slot of the jump, slot of its target. Later ones
+# overwrite earlier ones.
+JUMP_ENTRIES = 4096
+JUMP_OFFSET = HEAT_OFFSET + 2 * HEAT_ENTRIES  # bytes from the state's start
+STATE_SIZE = JUMP_OFFSET + 2 * WORD * JUMP_ENTRIES
 
 
 @dataclass(frozen=True)

@@ -162,10 +162,10 @@ TERMINATORS = {
     "jump": "go to a block",
     "branch": "go to the first block if the condition holds, else to the second",
     "switch": "go to the block of the equal case, else to the last",
-    "chain": "go on at a guest address; the attribute says how it was reached: fall, jump, call, indirect",
+    "chain": "go on at a guest address; the attribute says how it was reached: fall, jump, call, indirect, return",
     "exit": "return to the host: reason, guest pc to go on from, one argument",
 }
 
 ORDERS = ("relaxed", "acquire", "release", "acq_rel", "seq_cst")
 ROUNDINGS = ("dynamic", "rne", "rtz", "rdn", "rup", "rmm")
-CHAINS = ("fall", "jump", "call", "indirect")
+CHAINS = ("fall", "jump", "call", "indirect", "return")

@@ -116,23 +116,31 @@ def auipc(cpu: Cpu, rd: Field, upper: Field) -> None:
     cpu.x[rd] = cpu.pc + upper
 
 
-def link_kind(rd: Field) -> str:
-    """How a jump that links to rd goes on; ra and t0 are the link registers of calls."""
-    return "call" if isinstance(rd, int) and rd in (1, 5) else "jump"
+LINKS = (1, 5)  # ra and t0: the manual's hints for return-address prediction
+
+
+def jump_kind(rd: Field) -> str:
+    """How a direct jump that links to rd goes on; an interpreter handler serves calls too."""
+    return "call" if not isinstance(rd, int) or rd in LINKS else "jump"
+
+
+def indirect_kind(rd: Field, rs1: Field) -> str:
+    """How an indirect jump through rs1 that links to rd goes on, where that is known."""
+    return "return" if isinstance(rd, int) and rd not in LINKS and rs1 in LINKS else "indirect"
 
 
 @instruction("jal rd, offset", "offset[20|10:1|11|19:12] rd 1101111")
 def jal(cpu: Cpu, rd: Field, offset: Field) -> None:
     target = cpu.pc + offset
     cpu.x[rd] = cpu.next_pc
-    cpu.jump(target, link_kind(rd))
+    cpu.jump(target, jump_kind(rd))
 
 
 @instruction("jalr rd, imm(rs1)", "imm[11:0] rs1 000 rd 1100111")
 def jalr(cpu: Cpu, rd: Field, rs1: Field, imm: Field) -> None:
     target = (cpu.x[rs1] + imm) & -2  # before rd is written: it may be rs1
     cpu.x[rd] = cpu.next_pc
-    cpu.jump(target, "indirect")
+    cpu.jump(target, indirect_kind(rd, rs1))
 
 
 def branch(mnemonic: str, funct3: str, taken: Binary) -> Instruction:
