@@ -361,10 +361,15 @@ class _Lowering:
     def read_modify_write(self, value: Value) -> None:
         pointer = self.address(value)
         kind = value.op.name.removeprefix(ATOMIC_PREFIX)
-        operand, size = value.args[1], WIDTH[value.type or ""] // 8
+        type, operand, size = _type(value.args[1]), self.use(value.args[1]), WIDTH[value.type or ""] // 8
+        if self.handler is None:
+            # Of an operation that leaves memory as it is LLVM would make a load, which may be made where no store may.
+            hidden = self.fresh()
+            self.emit(f'{hidden} = call {type} asm "", "=r,0"({type} {operand})')
+            operand = hidden
+        order = ORDER[str(value.attr)]
         self.emit(
-            f"{self.use(value)} = atomicrmw volatile {kind} ptr {pointer}, {_type(operand)} {self.use(operand)} "
-            f"{ORDER[str(value.attr)]}, align {size}"
+            f"{self.use(value)} = atomicrmw volatile {kind} ptr {pointer}, {type} {operand} {order}, align {size}"
         )
 
     def op_compare_exchange(self, value: Value) -> None:

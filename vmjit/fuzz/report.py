@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vmjit.debug import Settings
+from vmjit.engine.code import Code
 from vmjit.engine.compile import run_passes
 from vmjit.engine.formation import Former
 from vmjit.engine.trace import Tracer
@@ -66,12 +67,7 @@ def _ir(program: Program) -> Iterator[tuple[str, str]]:
     """The region at the program's start, as for a program of which nothing has run yet."""
     guest = get("riscv64")
     tracer = Tracer(guest.layout)
-
-    def fetch(address: int, size: int) -> int | None:
-        at = address - CODE
-        return int.from_bytes(program.image[at : at + size], "little") if 0 <= at <= CODE_SIZE - size else None
-
-    plan = Former(guest.decode_table, tracer).form(program.start, fetch, lambda _: True)
+    plan = Former(guest.decode_table, tracer).form(program.start, Code.of(CODE, program.image[:CODE_SIZE]))
     if plan is None:
         return
     region = translate(plan, guest.layout, tracer, precise=program.precise)
