@@ -103,7 +103,7 @@ class Verdict:
     failure: str | None
 
 
-def build(isa: Path, suite: str, source: Path, folder: Path, loaded: tuple[str, ...]) -> Test:
+def build(isa: Path, folder: Path, loaded: tuple[str, ...], suite: str, source: Path) -> Test:
     """Make the program of a source file; `loaded` as in LOADED."""
     program = folder / f"{suite}-{source.stem}{'-loaded' if loaded else ''}"
     made = Test(suite, source, program)
@@ -116,6 +116,12 @@ def build(isa: Path, suite: str, source: Path, folder: Path, loaded: tuple[str, 
         return made
     errors = [line for line in done.stderr.splitlines() if "rror" in line]
     return Test(suite, source, program, f"not built: {errors[0] if errors else done.stderr.strip()}")
+
+
+def build_all(
+    pool: ThreadPoolExecutor, isa: Path, folder: Path, loaded: tuple[str, ...], suites: Iterable[str]
+) -> list[Test]:
+    return list(pool.map(lambda one: build(isa, folder, loaded, *one), sources(isa, suites)))
 
 
 def run(test: Test, tier: str, seconds: float, cache: Path) -> Verdict:
@@ -209,17 +215,10 @@ def main(given: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(wanted.jobs) as pool:
         folder = wanted.keep or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        found = sources(isa, suites)
-        tests = {
-            loaded: list(pool.map(lambda one, loaded=loaded: build(isa, *one, folder, loaded), found))
-            for loaded in {LOADED.get(tier, ()) for tier in tiers}
-        }
-        runs = [
-            (test, tier, wanted.timeout, Path(scratch) / "cache")
-            for tier in tiers
-            for test in tests[LOADED.get(tier, ())]
-        ]
-        verdicts = list(pool.map(lambda one: run(*one), runs))
+        flags = {tier: LOADED.get(tier, ()) for tier in tiers}
+        tests = {loaded: build_all(pool, isa, folder, loaded, suites) for loaded in set(flags.values())}
+        runs = [(test, tier) for tier in tiers for test in tests[flags[tier]]]
+        verdicts = list(pool.map(lambda one: run(*one, wanted.timeout, Path(scratch) / "cache"), runs))
     failures = [verdict for verdict in verdicts if verdict.failure is not None]
     for line in (*table(verdicts, tiers), "", *left_out(isa)):
         print(line)

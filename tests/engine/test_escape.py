@@ -241,7 +241,7 @@ STRIDES = (1, 2, 8, 2048, 4096, 4104, 1 << 20, (1 << 28) - 8, 1 << 28, 1 << 29, 
 STRIDES += (1 << 31, 1 << 32, (1 << 32) + 8, 1 << 33, 1 << 37, 1 << 38, 1 << 45, 1 << 62, 1 << 63)
 BOTH_WAYS = tuple(sign * stride for stride in STRIDES for sign in (1, -1))
 STARTS = (0x400, DATA + 0x800, LIMIT - 0x400)
-ROUNDS = 5000
+ROUNDS = 1500
 ACCESSES = ("ld a0,", "sd a1,", "sb zero,", "fld fa0,")
 
 # Each walks with s1 as its stride; {access} comes before the operand that is its address.
@@ -259,6 +259,12 @@ SHAPES = {
     "add s0, s0, s1",
     "two pointers": "{access} 0(s0)\n{access} 0(s6)\nadd s0, s0, s1\nadd s6, s6, s1",
     "stride that grows": "{access} 0(s0)\nadd s0, s0, s1\nadd s1, s1, s1",
+    "constant stride": "lui t1, 0x7ffff\n{access} 0(s0)\nadd s0, s0, t1\nadd s0, s0, t1\nadd s0, s0, t1",
+    "constants away": "lui t1, 0x7ffff\n{access} 0(s0)\nadd t0, s0, t1\nadd t0, t0, t1\nadd t0, t0, t1\n"
+    "{access} 0(t0)\nadd s0, s0, s1",
+    "stride that changes": "{access} 0(s0)\nadd s0, s0, s4\nadd s4, s3, zero\nadd s3, s5, zero\nadd s5, s6, zero\n"
+    "add s6, a3, zero\nadd a3, a4, zero\nadd a4, s1, zero",  # later than what a region looks at in one round
+    "eight strides": "{access} 0(s0)" + 8 * "\nadd s0, s0, s1",
     "stride from memory": "lui t2, 0x20\nld s1, 0(t2)\n{access} 0(s0)\nadd s0, s0, s1",
     "only some rounds": "andi t0, s2, 1\nbeq t0, zero, @skip\n{access} 0(s0)\nskip:\nadd s0, s0, s1",
     "advance in some rounds": "{access} 0(s0)\nandi t0, s2, 3\nbeq t0, zero, @skip\nadd s0, s0, s1\n"
@@ -335,6 +341,9 @@ def registers_for(shape: str, start: int, stride: int, choose: random.Random) ->
         first = start - base
     else:
         first = start + sums.get(shape, 0)
+    if shape == "stride that changes":
+        small = dict.fromkeys(("s3", "s4", "s5", "s6", "a3", "a4"), 8)
+        return {"s0": start, "s1": stride & MASK, "s2": ROUNDS, **small}
     values = {"s0": first, "s1": stride, "s2": ROUNDS, "s3": third, "s4": fourth, "s5": base, "s6": start}
     return {name: value & MASK for name, value in values.items()}
 
@@ -373,6 +382,33 @@ def test_walks(tier: Tier, shape: str) -> None:
     def body() -> None:
         for access in accesses_of(shape, tier):
             try_walks(tier, shape, access)
+
+    in_a_child(body)
+
+
+FAR = (0x7FFFF000, -0x7FFFF000, 0x10000000, -0x10000000, 0xFFFF000, 0x40000000)
+TIMES = (1, 2, 3, 4, 8)
+
+
+@pytest.mark.parametrize("constant", FAR if THOROUGH else FAR[:3])
+def test_far_from_an_address_that_was_good(constant: int) -> None:
+    """A check must not decide another that is further away than a guard reaches."""
+
+    def body() -> None:
+        for times, loads in product(TIMES, (False, True)):
+            access = "ld a0," if loads else "sd a1,"
+            steps = f"lui t1, {constant >> 12 & 0xFFFFF:#x}\nadd t0, s0, t1\n" + "add t0, t0, t1\n" * (times - 1)
+            text = f"jal zero, @target\ntarget:\n{access} 0(s0)\n{steps}{access} 8(t0)\necall"
+            pc = CODE + 8 + len(assemble(steps, CODE, "riscv64"))
+            with cornered(text, Tier.JIT) as hart:
+                for near, base in product((0, 8, 0xFF0), (0, DATA, LIMIT - EDGE)):
+                    set_registers(hart, pc=CODE, x8=base + near)
+                    stop = hart.run()
+                    address = base + near + times * constant + 8 & MASK
+                    refused = first_refused(address, 8, stores=not loads)
+                    expected = (ExitReason.SYSCALL, pc + 8, 0) if refused is None else (ExitReason.FAULT, pc, refused)
+                    assert (stop.reason, stop.pc, stop.argument) == expected, f"{base + near:#x}, {times} times"
+                assert hart.native.code_of(CODE + 4) >= INTERPRETER_SIZE
 
     in_a_child(body)
 

@@ -8,6 +8,7 @@ from functools import cache
 
 import pytest
 
+from vmjit.debug import Settings
 from vmjit.fuzz.judge import Judge
 from vmjit.fuzz.programs import random_program
 from vmjit.fuzz.text import differences_text, program_text
@@ -20,7 +21,7 @@ TIERS = ("interpreter", "jit", "auto")
 
 @cache
 def judge() -> Judge:
-    return Judge("reference", TIERS, verify=True)
+    return Judge("reference", TIERS, Settings(verify=True))
 
 
 @pytest.mark.parametrize("first", range(FIRST, FIRST + COUNT, GROUP))

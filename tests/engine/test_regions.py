@@ -122,7 +122,7 @@ def test_dropping_a_region_spares_a_later_one_in_its_slot(native_of: MakeNative)
     regions = Regions(native)
     pc = CODE + PAGE - 4
     place(regions, pc, compiled(code, pc))
-    only_first_page = Region((pc,), ((pc, pc + 4),), 2, compiled(code, pc).blob)
+    only_first_page = Region((pc,), ((pc, pc + 4),), "", 2, compiled(code, pc).blob)
     later = place(regions, pc, only_first_page)
     regions.invalidate(CODE + PAGE, PAGE)
     assert list(regions.by_offset.values()) == [later]
@@ -148,7 +148,7 @@ def test_a_full_arena_is_noted_until_cleared(native_of: MakeNative) -> None:
     place(regions, CODE, compiled(assemble(TEXT)))
     before = native.code_of(CODE)
     huge = Blob(bytes(native.arena.size), {"region": 0})
-    assert regions.place(CODE, Region((CODE,), ((CODE, CODE + 2),), 1, huge)) is None
+    assert regions.place(CODE, Region((CODE,), ((CODE, CODE + 2),), "", 1, huge)) is None
     assert regions.is_full and native.code_of(CODE) == before
     regions.clear()
     assert not regions.is_full

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from vmjit.debug import Settings
 from vmjit.fuzz.end import differences
 from vmjit.fuzz.text import ARROW, differences_text, end_text, parse_end, parse_program, program_text
 from vmjit.fuzz.tiers import TIERS, Benches
@@ -18,7 +19,7 @@ FILES = sorted((Path(__file__).parents[1] / "golden" / "fuzz").glob("*.txt"))
 
 @cache
 def benches() -> Benches:
-    return Benches(verify=True)
+    return Benches(settings=Settings(verify=True))
 
 
 def test_there_are_some() -> None:

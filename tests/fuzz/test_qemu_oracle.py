@@ -12,8 +12,9 @@ from vmjit.fuzz.end import differences
 from vmjit.fuzz.judge import DIFFERS, Judge
 from vmjit.fuzz.program import CODE, CODE_SIZE, CONSTANT, DATA, FIRST, Program
 from vmjit.fuzz.programs import Limits, random_program
-from vmjit.fuzz.qemu import EMULATOR, Qemu, QemuError
-from vmjit.fuzz.text import parse_program
+from vmjit.fuzz.qemu import EMULATOR, Qemu, QemuError, may_judge
+from vmjit.fuzz.qemu_driver import DRIVER
+from vmjit.fuzz.text import initial, parse_program
 
 pytestmark = pytest.mark.skipif(shutil.which(EMULATOR) is None, reason=f"needs {EMULATOR}")
 
@@ -90,6 +91,15 @@ def test_what_it_cannot_judge_it_is_not_given(monkeypatch: pytest.MonkeyPatch) -
     for code in ("L1:\n    jal zero, @L1\n", "    ecall\n    ebreak\n"):
         verdict = judge().judge(parse_program(f"\n\n{code}"), limit=100)
         assert verdict.mismatch is None and verdict.end is None
+
+
+@pytest.mark.parametrize(
+    ("argument", "judged"), [(0, True), (DRIVER, False), (1 << 38, False), ((1 << 38) - 1, True), (1 << 63, True)]
+)
+def test_memory_that_only_qemu_has_is_kept_away_from(argument: int, judged: bool) -> None:
+    end = replace(initial(parse_program("\n\n")), reason="FAULT", argument=argument)
+    assert may_judge(end) is judged
+    assert may_judge(replace(end, reason="MISALIGNED")) and not may_judge(replace(end, reason="LIMIT"))
 
 
 def test_its_end_is_a_mismatch(monkeypatch: pytest.MonkeyPatch) -> None:

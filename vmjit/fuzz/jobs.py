@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection
 from socket import socketpair
 from time import monotonic
 
+from vmjit.debug import Settings
 from vmjit.errors import InternalError
 from vmjit.fuzz.end import DEFAULT_LIMIT
 from vmjit.fuzz.judge import CRASHED, HUNG, Judge, Mismatch, Verdict
@@ -30,18 +31,14 @@ START = 120.0  # seconds until a job is ready: it makes the interpreter first
 class Setup:
     """What all jobs of a campaign are told; see `vmjit fuzz --help`.
 
-    verify    check the IR after each pass
     limit     instructions of one program
     patience  seconds for one program in one tier
-    cache_dir where the interpreter may be found
     """
 
     oracle: str
     tiers: tuple[str, ...]
-    verify: bool = False
     limit: int = DEFAULT_LIMIT
     patience: float = PATIENCE
-    cache_dir: str | None = None
 
 
 @dataclass(frozen=True)
@@ -160,7 +157,7 @@ def serve(fd: int, setup: Setup) -> None:
     """The child's life: it ends when its connection does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, and its end is ours
     connection = Connection(fd)
-    judge = Judge(setup.oracle, setup.tiers, verify=setup.verify, cache_dir=setup.cache_dir)
+    judge = Judge(setup.oracle, setup.tiers, Settings.from_environment())
     at: list[int | None] = [None]
 
     def watch(tier: str) -> None:

@@ -6,11 +6,12 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from vmjit.debug import Settings
 from vmjit.fuzz.end import DEFAULT_LIMIT, LIMIT, Differences, End, differences
 from vmjit.fuzz.program import Program
 from vmjit.fuzz.programs import Limits
-from vmjit.fuzz.qemu import Qemu, QemuError
-from vmjit.fuzz.tiers import TIERS, Benches
+from vmjit.fuzz.qemu import Qemu, QemuError, may_judge
+from vmjit.fuzz.tiers import DEFAULT_SETTINGS, TIERS, Benches
 
 ORACLES = ("reference", "qemu")
 REFERENCE = "reference"
@@ -50,13 +51,11 @@ def _ignore(tier: str) -> None:
 class Judge:
     """`watch` is told what is about to run the program."""
 
-    def __init__(
-        self, oracle: str, tiers: Sequence[str] = TIERS, *, verify: bool = False, cache_dir: str | None = None
-    ) -> None:
+    def __init__(self, oracle: str, tiers: Sequence[str] = TIERS, settings: Settings = DEFAULT_SETTINGS) -> None:
         self.tiers = tuple(tier for tier in tiers if tier != oracle)
         self.qemu = Qemu() if oracle == "qemu" else None
         used = self.tiers if self.qemu is not None else (*self.tiers, REFERENCE)
-        self.benches = Benches(used, verify=verify, cache_dir=cache_dir)
+        self.benches = Benches(used, settings)
         self.watch: Callable[[str], None] = _ignore
 
     @property
@@ -94,14 +93,14 @@ class Judge:
         return Mismatch(tier, DIFFERS, different) if different else None
 
     def _by_qemu(self, qemu: Qemu, program: Program, tiers: Sequence[str], limit: int) -> Verdict:
-        """A program that has not ended after `limit` instructions, or makes system calls, is not given to qemu."""
+        """What qemu cannot judge is not given to it: see may_judge."""
         expected, count = None, 0
         for tier in tiers:
             found = self._run(tier, program, limit)
             if isinstance(found, Mismatch):
                 return Verdict(count, found, expected)
             count = found.registers.get("instret", count)
-            if expected is None and (found.reason == LIMIT or found.calls):
+            if expected is None and not may_judge(found):
                 return Verdict(count, None)
             if expected is None:
                 self.watch("qemu")

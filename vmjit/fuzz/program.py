@@ -34,6 +34,11 @@ def instruction_set() -> InstructionSet:
     return made
 
 
+@cache
+def _named(name: str) -> Instruction:
+    return instruction_set().named(name)
+
+
 @dataclass(frozen=True)
 class Line:
     """One instruction, or bytes that are none; with a `target`, the field for it is zero until the code is laid out."""
@@ -77,7 +82,7 @@ def field_of_target(name: str, at: int, target: int) -> int:
 
 def line(name: str, target: str = "", **fields: int) -> Line:
     """The instruction of this name."""
-    made = instruction_set().named(name)
+    made = _named(name)
     if target:
         fields[target_field(made)] = 0
     return Line(made.encoding.encode(**fields).to_bytes(made.encoding.size, "little"), target)

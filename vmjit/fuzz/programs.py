@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from itertools import count
 from math import prod
 
@@ -30,6 +30,7 @@ from vmjit.fuzz.roles import (
     RESERVED,
     SCRATCH,
     STACK,
+    STACK_POINTER,
     STRIDES,
     WALKERS,
     WORD,
@@ -38,7 +39,9 @@ from vmjit.fuzz.roles import (
 )
 from vmjit.guest import get
 from vmjit.isa.instruction import Instruction
+from vmjit.isa.operand import Operand
 
+BASES = (*POINTERS, *WALKERS)  # of accesses
 REACH = 0x100  # offsets from pointers
 EXCLUDED = frozenset(("fence.i", "wrs.nto", "wrs.sto"))  # the first is in statements of its own
 TIME = 0xC01  # the number of the clock, which no two runs agree on
@@ -46,6 +49,7 @@ COUNTS = (0xC00, 0xC02)  # cycles and instructions
 SYSTEM_CALL, NO_CALL = 17, 2047  # register and number: there is no such call
 LOOKS_AHEAD = 8  # bytes from a breakpoint on
 MOST_ROUNDS = 150  # of all loops around a statement together
+COMPARES = ("beq", "bne", "blt", "bge", "bltu", "bgeu")
 SIZES, LARGE = (5, 10, 20, 40, 80), 600  # statements; large ones do not fit into one region
 ROUNDS = (1, 2, 3, 4, 6, 10, 25, 40)
 # Bytes that are no instruction: zeros, ones, a longer encoding; JALR, load, store, SLLIW and LR with reserved bits;
@@ -90,6 +94,11 @@ class Kinds:
     floats: tuple[Instruction, ...]
     branches: tuple[Instruction, ...]
 
+    @cached_property
+    def updates(self) -> tuple[Instruction, ...]:
+        """Those that may have the same register as result and first operand."""
+        return tuple(made for made in self.pure if {"rd", "rs1"} <= made.encoding.fields.keys())
+
 
 @cache
 def kinds(excluded: frozenset[str] = frozenset()) -> Kinds:
@@ -123,14 +132,37 @@ def _kind(made: Instruction, tracer: Tracer) -> str | None:
 def random_fields(made: Instruction, chance: random.Random) -> dict[str, int]:
     """Values that the encoding holds, the interesting ones more often."""
     fields = {}
-    for name, encoded in made.encoding.fields.items():
-        choices = made.operands[name].structural
-        held = sum(((1 << part.width) - 1) << part.low for part in encoded.slices)
-        value = chance.choice((0, -1, 1, 8, chance.getrandbits(encoded.width))) & held
-        if encoded.signed and value >> (encoded.width - 1):
-            value -= 1 << encoded.width
+    for name, choices, held, width, signed in _shapes(made):
+        value = chance.choice((0, -1, 1, 8, chance.getrandbits(width))) & held
+        if signed and value >> (width - 1):
+            value -= 1 << width
         fields[name] = chance.choice(choices) if choices else value
     return fields
+
+
+@cache
+def _shapes(made: Instruction) -> tuple[tuple[str, tuple[int, ...] | None, int, int, bool], ...]:
+    """For each field: name, values if only some mean anything, bits that the encoding holds, width, is it signed."""
+    return tuple(
+        (
+            name,
+            made.operands[name].structural,
+            sum(((1 << part.width) - 1) << part.low for part in encoded.slices),
+            encoded.width,
+            encoded.signed,
+        )
+        for name, encoded in made.encoding.fields.items()
+    )
+
+
+def _numbers(operand: Operand, among: tuple[int, ...]) -> tuple[int, ...]:
+    """Those of some register numbers that an operand can name."""
+    return _between(operand.first, 1 << (operand.width or 5), among)
+
+
+@cache
+def _between(first: int, count: int, among: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(number for number in among if first <= number < first + count)
 
 
 def random_program(seed: int, limits: Limits = Limits()) -> Program:
@@ -149,7 +181,7 @@ def random_program(seed: int, limits: Limits = Limits()) -> Program:
         start=start,
         writable=code.patches,
         hot=chance.randint(1, 6),
-        late=chance.random() < 0.4,
+        late=chance.random() < (0.7 if code.patches else 0.4),
         precise=chance.random() < 0.5,
     )
 
@@ -274,9 +306,11 @@ class Writer:
             (3, self.index),
             (4, self.walk),
             (1, self.beside),
+            (0.5, self.frame),
             (1.5, self.sweep),
             (2, self.reserve),
             (1.5, self.jump),
+            (1.5, self.select),
             (1 if self.limits.calls else 0, self.ask),
             (4 if callees else 0, lambda: self.call(self.chance.choice(callees))),
             (2 if self.faults else 0, self.trap_sometimes),
@@ -388,13 +422,9 @@ class Writer:
         for name in fields:
             operand = made.operands[name]
             if operand.file is not None:
-                numbers = range(operand.first, operand.first + (1 << (operand.width or 5)))
-                last = self.last.get(operand.file.name, 0)
-                if operand.written or last not in numbers or self.chance.random() < 0.65:
-                    number = self.chance.choice([n for n in numbers if n in FREE])
-                else:
-                    number = last
-                found[name] = number - operand.first
+                last = (self.last.get(operand.file.name, 0),)
+                often = operand.written or self.chance.random() < 0.65 or not _numbers(operand, last)
+                found[name] = self.chance.choice(_numbers(operand, FREE if often else last)) - operand.first
         return found
 
     def aim(self, made: Instruction, fields: dict[str, int], base: int | None) -> None:
@@ -402,9 +432,8 @@ class Writer:
         for name in ("rs1", "rs1c"):
             if name in fields:
                 operand = made.operands[name]
-                numbers = range(operand.first, operand.first + (1 << (operand.width or 5)))
-                bases = (*POINTERS, *WALKERS) if base is None else (base,)
-                fields[name] = self.chance.choice([n for n in numbers if n in bases] or [operand.first]) - operand.first
+                bases = BASES if base is None else (base,)
+                fields[name] = self.chance.choice(_numbers(operand, bases) or (operand.first,)) - operand.first
 
     def allowed(self, made: Instruction, fields: dict[str, int], base: int | None) -> bool:
         instruction, expanded = made.expand(fields)
@@ -420,7 +449,7 @@ class Writer:
 
     def allowed_access(self, made: Instruction, fields: dict[str, int], base: int | None) -> bool:
         through = fields["rs1"]
-        if through not in ((*POINTERS, *WALKERS) if base is None else (base,)):
+        if through not in (BASES if base is None else (base,)):
             return False
         if not -REACH <= fields.get("imm", 0) < REACH:
             return False
@@ -436,12 +465,12 @@ class Writer:
         chance, register, made = self.chance, self.chance.choice(FREE[1:]), None
         for _ in range(chance.randint(2, 4)):
             if made is None or chance.random() < 0.5:
-                made = chance.choice([each for each in self.kinds.pure if {"rd", "rs1"} <= each.encoding.fields.keys()])
+                made = chance.choice(self.kinds.updates)
             fields = random_fields(made, chance)
             fields |= self.registers(made, fields) | {"rd": register, "rs1": register}
             self.add(Line(made.encoding.encode(**fields).to_bytes(made.encoding.size, "little")))
         if chance.random() < 0.4:
-            compare = chance.choice(("beq", "bne", "blt", "bge", "bltu", "bgeu"))
+            compare = chance.choice(COMPARES)
             operands = {"rs1": register, "rs2": 0} if chance.random() < 0.7 else {"rs1": 0, "rs2": register}
             self.add(line(compare, self.forward(5), **operands))
 
@@ -465,6 +494,17 @@ class Writer:
             self.add(self.straight_jump(label) if not rd else line("jal", label, rd=rd))
         else:
             self.add(*self.to_register(label, rd))
+
+    def select(self) -> None:
+        """An indirect jump to one of two places, as the data says."""
+        labels = self.forward(4), self.forward(8)
+        compare = line(
+            self.chance.choice(COMPARES), rs1=self.chance.choice(FREE), rs2=self.chance.choice(FREE), offset=12
+        )
+        first, second = (
+            (line("lui", label, rd=SCRATCH), line("addi", label, rd=SCRATCH, rs1=SCRATCH)) for label in labels
+        )
+        self.add(*first, compare, *second, line("jalr", rd=0, rs1=SCRATCH, imm=0))
 
     def to_register(self, label: str, link: int) -> tuple[Line, ...]:
         """A jump through a register."""
@@ -534,14 +574,26 @@ class Writer:
         rounds = min(max(1, MOST_ROUNDS // prod(self.rounds)), chance.choice(ROUNDS))
         self.add(line("addi", rd=counter, rs1=0, imm=rounds))
         self.place(head)
+        if chance.random() < 0.4:
+            self.beside()
         for _ in range(chance.randint(1, 3)):
             self.add(self.one_of(self.kinds.accesses, walker))
-        if chance.random() < 0.5:
+        if chance.random() < 0.3:
             self.beside()
         if chance.random() < 0.5:
             self.add(self.one_of(self.kinds.pure))
+        if chance.random() < 0.2:
+            stride = chance.choice(STRIDES)
+            self.add(line("slli", rd=stride, rs1=stride, shamt=chance.choice((1, 8, 36, 40))))
         self.add(self.step(walker))
         self.again(counter, head)
+
+    def frame(self) -> None:
+        """The stack pointer goes down, and up again."""
+        size = 16 * self.chance.randint(1, 8)
+        self.add(
+            line("c.addi16sp", imm=-size), self.one_of(self.kinds.accesses, STACK_POINTER), line("c.addi16sp", imm=size)
+        )
 
     def reserve(self) -> None:
         """Load-reserved and store-conditional, perhaps until it works."""
@@ -570,6 +622,7 @@ class Writer:
         high = ((new - low + (1 << 31)) & 0xFFFFF000) - (1 << 31)
         change = Statement(
             (
+                *self.once(),
                 line("lui", rd=WORD, upper=high),
                 line("addi", rd=WORD, rs1=WORD, imm=low),
                 line("lui", label, rd=SCRATCH),
@@ -580,6 +633,14 @@ class Writer:
         )
         target = [Statement(label=label), Statement((old,))]
         self.statements += [change, *target] if self.chance.random() < 0.4 else [*target, change]
+
+    def once(self) -> tuple[Line, ...]:
+        """A branch around six instructions in all rounds but one of the loop around, when it is hot by then."""
+        if not self.rounds or self.chance.random() < 0.4:
+            return ()
+        counter = COUNTERS[len(self.rounds) - 1]
+        round = line("addi", rd=WORD, rs1=0, imm=self.chance.randint(1, self.rounds[-1]))
+        return round, line("bne", rs1=counter, rs2=WORD, offset=28)
 
     # Traps.
 

@@ -12,6 +12,7 @@ the manual leaves the choice, programs do without (`limits`), or the end says th
   each gives is looked at when qemu starts.
 - A breakpoint less than 8 bytes before a page that is not mapped: qemu reads on, whether it is one of semihosting, and
   takes what it does not find for a fetch that faults.
+- Memory that is there only under qemu, such as the stack: a program that faults in it is not run.
 - System calls: should control go astray, one would be the host's, with any arguments. So a program that made one in a
   tier is not run, and qemu has no rights.
 - An address that the host cannot have, because it is not canonical, is reported as 0.
@@ -28,14 +29,15 @@ import subprocess
 from functools import cached_property
 
 from vmjit.errors import UsageError, VmjitError
-from vmjit.fuzz.end import End
+from vmjit.fuzz.end import LIMIT, End
 from vmjit.fuzz.program import Line, Program, Statement, instruction_set, line
 from vmjit.fuzz.programs import Limits, kinds
-from vmjit.fuzz.qemu_driver import ALL, ANSWER_SIZE, CONTEXT_SIZE, READ_EXECUTE, SIGINFO_SIZE, driver
+from vmjit.fuzz.qemu_driver import ALL, ANSWER_SIZE, CONTEXT_SIZE, DRIVER, READ_EXECUTE, SIGINFO_SIZE, driver
 
 EMULATOR = "qemu-riscv64"
 PATIENCE = 20.0  # seconds: programs take far less than one, but the machine may be busy
 NOBODY = 65534
+OTHERS = (range(DRIVER, 1 << 24), range(1 << 38, 1 << 39))  # where what is mapped is not the program's: driver, stack
 OPTIONAL = ("Zba", "Zbb", "Zbs", "Zicond")
 FAULT_ADDRESS = 16  # offset in siginfo
 REASONS = {
@@ -44,6 +46,12 @@ REASONS = {
     signal.SIGBUS: "MISALIGNED",
     signal.SIGSEGV: "FAULT",
 }
+
+
+def may_judge(end: End) -> bool:
+    """Whether a program that ends like this in a tier may be run under qemu."""
+    is_elsewhere = end.reason == "FAULT" and any(end.argument in other for other in OTHERS)
+    return end.reason != LIMIT and not end.calls and not is_elsewhere
 
 
 class QemuError(VmjitError):

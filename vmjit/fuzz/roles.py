@@ -13,8 +13,9 @@ SEAM = DATA + PAGE  # accesses may cross it
 END = CONSTANT + CONSTANT_SIZE
 # What base registers of accesses may be, and where they point to. x8 and x9 serve compressed forms, x2 those for sp.
 MISALIGNED = 18  # atomic accesses through it stop the program
-ALIGNED = (2, 8, 9)
-POINTERS = {2: DATA + 0x800, 8: SEAM, 9: DATA + 0x400, MISALIGNED: DATA + 0xB01}
+STACK_POINTER = 2
+ALIGNED = (STACK_POINTER, 8, 9)
+POINTERS = {STACK_POINTER: DATA + 0x800, 8: SEAM, 9: DATA + 0x400, MISALIGNED: DATA + 0xB01}
 WALKERS = (19, 20)  # pointers that loops advance
 STRIDES = (3, 4)  # what they advance by, besides constants
 STACK = 21  # of return addresses
@@ -71,10 +72,10 @@ def random_registers(chance: random.Random) -> dict[str, int]:
 
 
 def _random_stride(chance: random.Random) -> int:
-    """Small, or so large that the next address is far from what is mapped (qemu has its stack from 1 << 38 on)."""
+    """Small, or so large that the next address is far from what is mapped."""
     if chance.random() < 0.85:
         return chance.choice((0, 1, 4, 8, 8, 16, 0x40, -1, -8, -24)) & MASK
-    return chance.choice((1 << 31, 1 << 33, 1 << 36, 1 << 39, 1 << 47, 1 << 63, -(1 << 36), -(1 << 39))) & MASK
+    return chance.choice((1 << 31, 1 << 33, 1 << 37, 1 << 38, 1 << 47, 1 << 63, -(1 << 37), -(1 << 38))) & MASK
 
 
 def _random_edge(chance: random.Random) -> int:

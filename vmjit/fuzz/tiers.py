@@ -18,6 +18,7 @@ from vmjit.fuzz.end import DEFAULT_LIMIT, End
 from vmjit.fuzz.program import CODE, CODE_SIZE, CONSTANT, CONSTANT_SIZE, DATA, DATA_SIZE, MASK, Program
 from vmjit.guest import Guest, get
 from vmjit.ir.exits import ExitReason
+from vmjit.ir.layout import JUMP_ENTRIES, JUMP_OFFSET
 from vmjit.memory.address_space import EXECUTE, READ, WRITE, AddressSpace
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 TIERS = tuple(tier.value for tier in Tier)
 NO_SUCH_CALL = -38  # ENOSYS: what every system call of a program answers
+DEFAULT_SETTINGS = Settings()
+NO_JUMPS = memoryview(bytes(16 * JUMP_ENTRIES)).cast("Q")  # none that the interpreter remembers
 NO_RESERVATION = MASK  # no address is that
 
 
@@ -62,6 +65,7 @@ class FuzzedHart(Hart):
 
     def choose(self, program: Program) -> None:
         self.precise = program.precise
+        self.native.state.words(JUMP_OFFSET, 2 * JUMP_ENTRIES)[:] = NO_JUMPS
         if self.tier is Tier.AUTO:
             self._threshold = program.hot
             self.sync = not program.late
@@ -128,8 +132,7 @@ class Bench:
 class Benches:
     """All tiers asked for, by name."""
 
-    def __init__(self, tiers: Iterable[str] = TIERS, *, verify: bool = False, cache_dir: str | None = None) -> None:
-        settings = Settings(verify=verify, cache_dir=cache_dir)
+    def __init__(self, tiers: Iterable[str] = TIERS, settings: Settings = DEFAULT_SETTINGS) -> None:
         self.compiling = Compiling(get("riscv64"), settings)
         service = cast("Service", self.compiling)
         self.by_tier = {tier: Bench(Tier(tier), service, settings) for tier in tiers}
