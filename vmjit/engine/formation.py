@@ -2,8 +2,8 @@
 
 Direct jumps are followed, and indirect ones to where they went so far. So are calls, once the function that the address
 lies in is complete; returns lead to those of their targets that are in the region. Code that never ran is left out when
-it is known which did: exits lead there. Addresses that are entered from outside, such as the return points of calls,
-become entries.
+it is known which did: exits lead there. Addresses that are entered from outside, such as the return points of calls to
+functions outside the region, become entries.
 """
 
 from collections import deque
@@ -122,6 +122,7 @@ class _Formation:
         self.queue: deque[int] = deque()
         self.called: deque[int] = deque()  # functions, which come when this one is complete
         self.unknown: list[int] = []  # indirect jumps
+        self.returns: dict[int, list[int]] = {}  # return point -> functions called
 
     def form(self, pc: int) -> Plan | None:
         self.enter(pc)
@@ -129,6 +130,10 @@ class _Formation:
             self.walk(self.queue.popleft() if self.queue else self.called.popleft(), pc)
         if pc not in self.steps:
             return None
+        for point, functions in self.returns.items():
+            inside = functions and all(function in self.steps for function in functions)
+            if not inside and point not in self.entries:
+                self.entries.append(point)
         entries = tuple(entry for entry in self.entries if entry in self.steps)[:MAX_ENTRIES]
         targets = {}
         for site in self.unknown:
@@ -169,14 +174,15 @@ class _Formation:
         self.follow(flow.targets, self.queue)
         if self.code.executed(at):
             self.near.update(target for target in flow.targets if abs(target - at) < NEAR)
+        functions = [*flow.calls, *self.code.targets(at)] if self.code.is_profiled else []
         if flow.returns:
-            self.enter(at + step.size)
-        if self.code.is_profiled:
-            self.follow(flow.calls, self.called)
+            self.follow((at + step.size,), self.queue)
+            self.follow(functions, self.called)
+            self.returns[at + step.size] = functions
+        elif flow.unknown and flow.unknown != "return":  # the places that a function returns to come with its calls
+            self.follow(functions, self.queue)
         if flow.unknown:
             self.unknown.append(at)
-        if flow.unknown and flow.unknown != "return":  # the places that a function returns to come with its calls
-            self.follow(self.code.targets(at), self.called if flow.returns else self.queue)
 
     def follow(self, targets: Iterable[int], queue: deque[int]) -> None:
         self.leaders.update(targets)

@@ -325,7 +325,7 @@ class Hart:
         if self.regions.covers(pc) and pc not in self.covered:
             self.covered.add(pc)  # if it gets hot once more, that region does not serve it
             self.asked.discard(pc)
-            self.native.cool(pc, HOT_AUTO)
+            self.native.cool(pc, AGAIN)
             return None
         return self._request(pc)
 
