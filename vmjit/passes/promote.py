@@ -79,7 +79,9 @@ class _Promotion:
                 if register in now:
                     self.replaced[value] = now[register]
             elif value.op is _SET:
-                now[str(value.attr)] = written[-1].values[str(value.attr)] = value.args[0]
+                register = str(value.attr)
+                self.types.setdefault(register, value.args[0].type or "i64")
+                now[register] = written[-1].values[register] = value.args[0]
             elif value.op is _SETTLE:
                 written.append(Written(value, {}))
         self.at_end[block] = now
