@@ -102,7 +102,7 @@ def setup_cache() -> dict[str | tuple[str, int], Measured]:
     measured: dict[str | tuple[str, int], Measured] = {}
     for shape, size in product(SHAPES, SIZES):
         measured[shape, size] = bench.measure(guests.CODE, Code.of(guests.CODE, SHAPES[shape](size)), size)
-    for kernel in guests.KERNELS.values():
+    for kernel in guests.SAMPLE.values():
         pc, code = kernel_code(kernel)
         measured[kernel.name] = bench.measure(pc, code, LARGEST)
     return measured
@@ -144,7 +144,7 @@ class Kernels:
     and the same in every run of a commit; the duration is the sum of all stages.
     """
 
-    params = (list(guests.KERNELS),)
+    params = (list(guests.SAMPLE),)
     param_names = ("kernel",)
     version = "1"
 

@@ -20,7 +20,7 @@ def setup_cache() -> str:
     """A folder with the interpreter and the regions of all kernels; it lives as long as the run of a commit."""
     cache = os.path.abspath("compiled")
     guests.run_vmjit(guests.HELLO, cache=cache)
-    for kernel in guests.KERNELS.values():
+    for kernel in guests.SAMPLE.values():
         for tier in MEASURED:
             if tier != "interpreter":
                 warm_up(kernel, tier, cache)
@@ -37,13 +37,13 @@ def warm_up(kernel: guests.Kernel, tier: str, cache: str) -> None:
 class InProcess:
     """Nanoseconds per guest instruction of a kernel that has been running for a while; one stretch of native code."""
 
-    params = (list(guests.KERNELS), list(MEASURED))
+    params = (list(guests.SAMPLE), list(MEASURED))
     param_names = ("kernel", "tier")
     unit = "ns per guest instruction"
     version = "1"
 
     def track_run(self, cache: str, kernel: str, tier: str) -> float:
-        return steady(guests.KERNELS[kernel], tier, cache, MEASURED[tier])
+        return steady(guests.SAMPLE[kernel], tier, cache, MEASURED[tier])
 
 
 def steady(kernel: guests.Kernel, tier: str, cache: str, count: int) -> float:
@@ -63,13 +63,13 @@ class WholeProcess:
     The cache of compiled code is warm. Median of three processes; the instructions are those that --stats counts.
     """
 
-    params = (list(guests.KERNELS), ["interpreter", "auto"])
+    params = (list(guests.SAMPLE), ["interpreter", "auto"])
     param_names = ("kernel", "tier")
     unit = "ns per guest instruction"
     version = "1"
 
     def track_run(self, cache: str, kernel: str, tier: str) -> float:
-        return whole(guests.KERNELS[kernel], tier, cache, PORTION)
+        return whole(guests.SAMPLE[kernel], tier, cache, PORTION)
 
 
 def whole(kernel: guests.Kernel, tier: str, cache: str, portion: int) -> float:
@@ -89,13 +89,13 @@ class Compiled:
     Instructions are counted once for each region that holds them.
     """
 
-    params = (list(guests.KERNELS),)
+    params = (list(guests.SAMPLE),)
     param_names = ("kernel",)
     version = "1"
 
     def setup(self, cache: str, kernel: str) -> None:
-        with guests.machine(guests.KERNELS[kernel], guests.KERNELS[kernel].rounds, "auto", cache) as machine:
-            machine.hart.set_limit(guests.KERNELS[kernel].warm)
+        with guests.machine(guests.SAMPLE[kernel], guests.SAMPLE[kernel].rounds, "auto", cache) as machine:
+            machine.hart.set_limit(guests.SAMPLE[kernel].warm)
             machine.run()
             self.counters = machine.hart.counters
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from vmjit.codegen.lower import lower_region
+from vmjit.engine.code import Code
 from vmjit.engine.formation import Former
 from vmjit.engine.regions import SYMBOL
 from vmjit.engine.trace import Tracer
@@ -21,7 +22,7 @@ assert pc is not None
 # Which instructions belong together: here all that can be reached, at most 50.
 tracer = Tracer(guest.layout)
 former = Former(guest.decode_table, tracer)
-plan = former.form(pc, lambda at, size: int.from_bytes(memory.read(at, size, EXECUTE), "little"), lambda _: True, 50)
+plan = former.form(pc, Code.of(pc, memory.read(pc, 256, EXECUTE)), 50)
 assert plan is not None
 for at, step in sorted(plan.steps.items()):
     print(f"{at:#x}  {step.text(at)}")

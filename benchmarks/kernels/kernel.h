@@ -71,6 +71,14 @@ static inline void print_double(double number) {
     print_hex(bits);
 }
 
+// Marsaglia's xorshift: the same numbers everywhere. The state must not be 0.
+static inline uint64_t next_random(uint64_t *state) {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    return *state;
+}
+
 static int run(int argc, char **argv) {
     long rounds = 0;
     for (const char *digit = argc > 1 ? argv[1] : "1"; *digit >= '0' && *digit <= '9'; digit++)

@@ -3,6 +3,7 @@
 import io
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from vmjit.fuzz.jobs import Setup
 from vmjit.fuzz.judge import DIFFERS, ORACLES, Mismatch, Verdict
 from vmjit.fuzz.qemu import EMULATOR
 from vmjit.fuzz.report import Finding
-from vmjit.fuzz.text import parse_program
+from vmjit.fuzz.text import initial, parse_program
 from vmjit.fuzz.tiers import TIERS
 
 LAST = r"(\d+) programs, (\d+) instructions, (\d+) mismatches \(seed (\d+)\)\n"
@@ -51,7 +52,8 @@ def pretend(monkeypatch: pytest.MonkeyPatch, findings: int) -> list[Plan]:
 
     def run(plan: Plan, progress: Progress, say: Say) -> None:
         plans.append(plan)
-        verdict = Verdict(3, Mismatch("jit", DIFFERS, {"x10": ("0x3", "0x4")}))
+        end = replace(initial(PROGRAM), reason="ILLEGAL", pc=0x10008)
+        verdict = Verdict(3, Mismatch("jit", DIFFERS, {"x10": ("0x3", "0x4")}), end)
         progress.findings += [Finding(plan.seed + n, "reference", PROGRAM, verdict) for n in range(findings)]
         progress.programs = progress.instructions = findings
         say(progress)
@@ -93,10 +95,8 @@ def test_without_a_seed_it_is_a_fresh_one(monkeypatch: pytest.MonkeyPatch, capsy
 
 def test_options_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
     plans = pretend(monkeypatch, 0)
-    monkeypatch.setenv("VMJIT_VERIFY", "1")
-    monkeypatch.setenv("VMJIT_CACHE_DIR", "")
     main(["fuzz", "--seconds", "1.5", "--seed", "0x10", "--oracle", "qemu", "--tiers", "jit,auto", "--jobs", "3"])
-    assert plans == [Plan(Setup("qemu", ("jit", "auto"), verify=True), 16, 1.5, None, 3)]
+    assert plans == [Plan(Setup("qemu", ("jit", "auto")), 16, 1.5, None, 3)]
 
 
 @pytest.mark.parametrize(
@@ -112,6 +112,12 @@ def test_what_cannot_be_meant(arguments: list[str], message: str, capsys: pytest
     assert main(["fuzz", *arguments]) == 2
     out, err = capsys.readouterr()
     assert out == "" and message in err and err.count("\n") == 1
+
+
+def test_an_environment_that_means_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("VMJIT_VERIFY", "perhaps")
+    assert main(["fuzz"]) == 2
+    assert "VMJIT_VERIFY" in capsys.readouterr().err
 
 
 def test_what_may_be_typed_is_what_there_is() -> None:

@@ -263,3 +263,26 @@ def test_operations_without_native_code_are_known() -> None:
     assert {str(case) for case in signatures()} - {str(case) for case in CASES} == {
         f"{op}-i128-i128-i128" for op in ("udiv", "sdiv", "urem", "srem")
     }
+
+
+@pytest.mark.parametrize(
+    ("op", "before", "after"),
+    [
+        ("shl", "and {t} {1}, {w1}", "or {t} {1}, 0"),
+        ("ashr", "ashr", "lshr"),
+        ("rotr", "fshr", "fshl"),
+        ("urem", "{t} {0}, {t} {r}.q", "{t} 0, {t} {r}.q"),
+        ("sdiv", "{t} {r}.m, {t} {r}.q", "{t} {r}.q, {t} {r}.q"),
+        ("sge", "sge", "sgt"),
+        ("select", "{t} {1}, {t} {2}", "{t} {2}, {t} {1}"),
+        ("clz", "i1 false", "i1 true"),
+    ],
+)
+def test_a_wrong_template_is_found(op: str, before: str, after: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert before in LOWER[op]
+    monkeypatch.setitem(LOWER, op, LOWER[op].replace(before, after))
+    cases = [case for case in CASES if case.op == op]
+    native = Native(LLVM_PASSES, cases)
+    with pytest.raises(pytest.fail.Exception, match=f"^{op}-"):
+        for case in cases:
+            compare(native, case)

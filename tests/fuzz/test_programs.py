@@ -7,14 +7,16 @@ from functools import cache
 import pytest
 
 from vmjit.fuzz.end import LIMIT
+from vmjit.fuzz.limits import ALL, Limits
+from vmjit.fuzz.placement import in_reach
 from vmjit.fuzz.program import CODE, CODE_SIZE, FIRST, PAGE, Line, Program, Statement, instruction_set, line
-from vmjit.fuzz.programs import COUNTS, ILLEGAL, Limits, in_reach, kinds, random_program
+from vmjit.fuzz.programs import COUNTS, ILLEGAL, random_program
 from vmjit.fuzz.roles import ALIGNED, COUNTERS, FREE, POINTERS, RESERVED
 from vmjit.fuzz.tiers import Benches
+from vmjit.fuzz.vocabulary import kinds
 from vmjit.guest.riscv.csr import READ_ONLY
 
 PROGRAMS = 400
-ALL = Limits()
 NARROW = Limits(frozenset(("clz", "fadd.d")), *[False] * 6)
 
 

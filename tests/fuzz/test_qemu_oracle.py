@@ -10,8 +10,9 @@ import pytest
 from vmjit.errors import UsageError
 from vmjit.fuzz.end import differences
 from vmjit.fuzz.judge import DIFFERS, Judge
+from vmjit.fuzz.limits import Limits
 from vmjit.fuzz.program import CODE, CODE_SIZE, CONSTANT, DATA, FIRST, Program
-from vmjit.fuzz.programs import Limits, random_program
+from vmjit.fuzz.programs import random_program
 from vmjit.fuzz.qemu import EMULATOR, Qemu, QemuError, may_judge
 from vmjit.fuzz.qemu_driver import DRIVER
 from vmjit.fuzz.text import initial, parse_program

@@ -17,7 +17,8 @@ from vmjit.ir.verify import EXITS, verify
 def attributes(op: Op, result: str | None) -> st.SearchStrategy[int | str | None]:
     """Legal attributes."""
     words = {"register": ("x1", "x10", "f0", "v1"), "file": ("x", "f"), "field": ("rd", "imm")}
-    names = {"order": ORDERS, "rounding": ROUNDINGS, **words}
+    orders = [order for order in ORDERS if op.writes_memory or order not in ("release", "acq_rel")]
+    names = {"order": orders, "rounding": ROUNDINGS, **words}
     if op.attr in names:
         return st.sampled_from(names[op.attr])
     if op.attr == "value":

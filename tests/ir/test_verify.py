@@ -33,10 +33,7 @@ _SPECIAL: dict[str, list[Signature]] = {
     "param": [],
     "const": [(t, ()) for t in (*INTEGERS, *FLOATS)],
     "undefined": [(t, ()) for t in (*INTEGERS, *FLOATS)],
-    "field": [(t, ()) for t in (*INTEGERS, *FLOATS)],
-    "pc": [(t, ()) for t in INTEGERS],
-    "clock": [(t, ()) for t in INTEGERS],
-    "host_flags": [(t, ()) for t in INTEGERS],
+    **{name: [("i64", ())] for name in ("field", "pc", "clock", "host_flags")},
     "bswap": [(t, (t,)) for t in ("i16", "i32", "i64", "i128")],
     "select": [(t, ("i1", t, t)) for t in (*INTEGERS, *FLOATS)],
     "sext": _pairs(wider=True),
@@ -137,6 +134,12 @@ def test_attribute_when_illegal_is_a_problem(op: Op) -> None:
         problems = verify(region_with(op, signature, attr))
         assert len(problems) == 1, attr
         assert f"attribute {attr!r} must be" in problems[0]
+
+
+@pytest.mark.parametrize(("order", "legal"), [("acquire", True), ("release", False), ("acq_rel", False)])
+def test_order_when_a_load_would_release_is_a_problem(order: str, legal: bool) -> None:
+    for op in (op for op in OPS.values() if op.attr == "order"):
+        assert (verify(region_with(op, signatures(op)[0], order)) == []) == (legal or op.writes_memory)
 
 
 @pytest.mark.parametrize("type", WIDTH)

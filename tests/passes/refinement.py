@@ -1,14 +1,15 @@
 """Runs of regions by the IR's meaning, and when one region may stand for another.
 
 Guest memory has holes, and 4 GiB that fault on both sides; an access further out would reach memory of the host. What
-guards of accesses may change is this: a run may end with `emulate` at an access that was next, everything being as it
-was just before that access; and what is stored in the registers when an access faults matters only after `settle`.
+guards of accesses may change is this: a run may end with `emulate` at an access that was next, or in a handler with
+`fault` if its address is outside, everything being as it was just before that access. What is stored in the registers
+when an access faults matters only after `settle`.
 """
 
 from array import array
 from dataclasses import dataclass, field
 
-from random_ir import LAYOUT, NOTED_PC, NOTED_ROOT, REGISTERS, noting
+from random_ir import FIELDS, LAYOUT, NOTED_PC, NOTED_ROOT, REGISTERS, noting
 
 from vmjit.ir.block import Region
 from vmjit.ir.interpret import compile_region
@@ -101,7 +102,7 @@ class Runner:
 
     def __init__(self, region: Region, *, guarded: bool) -> None:
         with noting(region):
-            self.run_once = compile_region(region, LAYOUT)
+            self.run_once = compile_region(region, LAYOUT, FIELDS)
         self.guarded = guarded
 
     def run(self, pc: int, registers: list[int], rounding: int = 0) -> Run:
@@ -112,7 +113,7 @@ class Runner:
         words[LAYOUT.word("limit")] = LIMIT
         memory = Memory(words, self.guarded)
         try:
-            outcome = self.run_once(words, memory, pc)
+            outcome = self.run_once(words, memory, pc, 3, 5)
         except Fault:
             outcome = None
         return Run(outcome, tuple([words[word] for word in _WORDS]), words[_LAST_COUNT], memory.accesses)
@@ -124,8 +125,11 @@ def why_not(before: Run, after: Run, *, settled: bool, counted: bool = True) -> 
     settled: registers are in the state when an access faults, and counted: so is the count, in its own word.
     """
     done = len(after.accesses)
-    if after.outcome is not None and after.outcome[0] == "emulate" and after.outcome != before.outcome:
-        return _why_not_emulated(before, after)
+    if after.outcome is not None and after.outcome != before.outcome:
+        if after.outcome[0] == "emulate":
+            return _why_not_emulated(before, after)
+        if after.outcome[0] == "fault":
+            return _why_not_told(before, after)
     if after.accesses != before.accesses[:done] or done != len(before.accesses):
         return f"accesses differ: {before.accesses}\n{after.accesses}"
     if after.outcome != before.outcome:
@@ -147,6 +151,17 @@ def _why_not_emulated(before: Run, after: Run) -> str | None:
     assert after.outcome is not None
     if done == len(before.accesses) or before.accesses[done].pc != after.outcome[1]:
         return f"{after.outcome[1]:#x} was not the next access: {before.accesses[done : done + 1]}"
+    return _why_not_equal(before.accesses[done].registers, after.registers)
+
+
+def _why_not_told(before: Run, after: Run) -> str | None:
+    done = len(after.accesses)
+    if before.outcome is not None or after.accesses != before.accesses[:-1]:
+        return f"accesses before a fault differ: {before.accesses}\n{after.accesses}"
+    assert after.outcome is not None
+    address = before.accesses[done].address
+    if address < END or after.outcome[2] != address:
+        return f"a fault at {after.outcome[2]:#x} is told, not at {address:#x}"
     return _why_not_equal(before.accesses[done].registers, after.registers)
 
 

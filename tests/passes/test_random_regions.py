@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 from random_ir import START, Shape, random_region, random_registers
-from refinement import Run, Runner, Wrong, had_to_be, is_emulated, why_not
+from refinement import END, Run, Runner, Wrong, had_to_be, is_emulated, why_not
 from shrink_ir import shrink
 
 from vmjit.ir.block import Block, Region, Value
@@ -47,12 +47,12 @@ def cases_of(region: Region, seed: int) -> list[Case]:
 class Trial:
     """A region and its runs before any pass."""
 
-    def __init__(self, region: Region, seed: int, shape: Shape) -> None:
+    def __init__(self, region: Region, shape: Shape, cases: list[Case]) -> None:
         self.text = str(region)
         self.shape = shape
-        self.cases = cases_of(region, seed)
+        self.cases = cases
         runner = Runner(region, guarded=False)
-        self.before = [runner.run(*case) for case in self.cases]
+        self.before = [runner.run(*case) for case in cases]
         self.emulated: list[bool] = []  # for each run that ended so: whether it had to
         self.hoisted = False  # tests in front of loops know strides by their bounds only
 
@@ -110,12 +110,9 @@ class Trial:
         raise AssertionError(f"{first[:1000]}\nsmallest region:\n{small}")
 
     def goes_wrong(self, region: Region, passes: Passes) -> bool:
-        smaller = Trial.__new__(Trial)
-        smaller.text, smaller.shape, smaller.cases = str(region), self.shape, self.cases
-        runner = Runner(region, guarded=False)
-        found = [self.run(runner, case) for case in self.cases]
-        smaller.before = [run for run in found if isinstance(run, Run)]
-        if len(smaller.before) < len(found):
+        try:
+            smaller = Trial(region, self.shape, self.cases)
+        except Wrong:  # what ended a loop is gone
             return False
         return any(True for _ in smaller.problems(passes))
 
@@ -124,7 +121,7 @@ def trials(shape: Shape, count: int = REGIONS) -> Iterator[Trial]:
     for seed in range(FIRST, FIRST + count):
         region = random_region(seed, shape)
         verify_or_raise(region, after=f"random_region({seed})")
-        yield Trial(region, seed, shape)
+        yield Trial(region, shape, cases_of(region, seed))
 
 
 def named(*names: str) -> Passes:
@@ -153,6 +150,24 @@ def test_a_pass_alone_means_the_same(name: str) -> None:
         trial.check((*guards, (name, STAGES[name])))
         changed += changes((*guards, *named("flow")) if name == "hoist" else guards, name, trial.text)
     assert changed > 1
+
+
+def test_guards_of_handlers_tell_the_fault() -> None:
+    """What is outside guest memory never gets as far as the access."""
+    shape = Shape(handler=True, counter="steps", bound=40)
+    told = 0
+    for trial in trials(shape):
+        trial.check(named("access"))
+        runner = Runner(access.run(parse_region(trial.text)), guarded=True)
+        for case, before in zip(trial.cases, trial.before, strict=True):
+            after = trial.run(runner, case)
+            assert isinstance(after, Run)
+            outside = before.outcome is None and before.accesses[-1].address >= END
+            assert (after.outcome != before.outcome) == outside
+            if outside:
+                told += 1
+                assert after.outcome is not None and after.outcome[:2] == ("fault", case[0])
+    assert told > 0
 
 
 def changes(before: Passes, name: str, text: str) -> bool:
@@ -243,7 +258,8 @@ def test_a_defect_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fold, "_by_shape", {})
     for seed in range(400):
         region = random_region(seed, SHAPES[shape])
-        if next(Trial(region, seed, SHAPES[shape]).problems(PIPELINE, at_the_end=True), None):
+        trial = Trial(region, SHAPES[shape], cases_of(region, seed))
+        if next(trial.problems(PIPELINE, at_the_end=True), None):
             return
     pytest.fail("not in 400 regions")
 

@@ -29,9 +29,8 @@ EVERY = 0.5  # seconds between two lines of progress
 
 def main(options: argparse.Namespace) -> int:
     seed = random.SystemRandom().randrange(FRESH_SEEDS) if options.seed is None else options.seed
-    settings = Settings.from_environment()
-    tiers = tuple(options.tiers or TIERS)
-    setup = Setup(options.oracle, tiers, verify=settings.verify, cache_dir=settings.cache_dir)
+    Settings.from_environment()  # the jobs look at it: better complain here
+    setup = Setup(options.oracle, tuple(options.tiers or TIERS))
     jobs = options.jobs or len(os.sched_getaffinity(0))
     progress = Progress()
     try:

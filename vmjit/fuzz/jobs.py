@@ -20,8 +20,9 @@ from vmjit.debug import Settings
 from vmjit.errors import InternalError
 from vmjit.fuzz.end import DEFAULT_LIMIT
 from vmjit.fuzz.judge import CRASHED, HUNG, Judge, Mismatch, Verdict
+from vmjit.fuzz.limits import Limits
 from vmjit.fuzz.program import Program
-from vmjit.fuzz.programs import Limits, random_program
+from vmjit.fuzz.programs import random_program
 
 PATIENCE = 60.0  # seconds: a thousand times what a program takes in a tier, for busy machines
 START = 120.0  # seconds until a job is ready: it makes the interpreter first

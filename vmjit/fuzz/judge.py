@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from vmjit.debug import Settings
 from vmjit.fuzz.end import DEFAULT_LIMIT, LIMIT, Differences, End, differences
+from vmjit.fuzz.limits import Limits
 from vmjit.fuzz.program import Program
-from vmjit.fuzz.programs import Limits
 from vmjit.fuzz.qemu import Qemu, QemuError, may_judge
 from vmjit.fuzz.tiers import DEFAULT_SETTINGS, TIERS, Benches
 

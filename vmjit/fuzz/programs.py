@@ -1,8 +1,7 @@
 """Random RISC-V programs: straight code, branches, loops with several entries, calls, indirect and tail jumps, accesses
 around the edges of memory, code that changes itself, and instructions that trap.
 
-Instructions come from the guest's tables, so a new one is tried without further ado. Programs end because nothing but
-loops and recursion goes back, and those count down; see roles.py.
+Programs end because nothing but loops and recursion goes back, and those count down; see roles.py.
 """
 
 from __future__ import annotations
@@ -10,13 +9,12 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property
 from itertools import count
 from math import prod
 
-from vmjit.engine.trace import Tracer, trace_alone
-from vmjit.errors import EncodingError
-from vmjit.fuzz.program import CODE, CODE_SIZE, FIRST, PAGE, Line, Program, Statement, instruction_set, line
+from vmjit.fuzz.limits import ALL, Limits
+from vmjit.fuzz.placement import breaks_at_the_end, in_reach, random_start
+from vmjit.fuzz.program import FIRST, Line, Program, Statement, instruction_set, line
 from vmjit.fuzz.roles import (
     ALIGNED,
     BAD_TARGET,
@@ -37,17 +35,14 @@ from vmjit.fuzz.roles import (
     random_registers,
     random_words,
 )
-from vmjit.guest import get
+from vmjit.fuzz.vocabulary import kinds, numbers, random_fields, written
 from vmjit.isa.instruction import Instruction
-from vmjit.isa.operand import Operand
 
 BASES = (*POINTERS, *WALKERS)  # of accesses
 REACH = 0x100  # offsets from pointers
-EXCLUDED = frozenset(("fence.i", "wrs.nto", "wrs.sto"))  # the first is in statements of its own
 TIME = 0xC01  # the number of the clock, which no two runs agree on
 COUNTS = (0xC00, 0xC02)  # cycles and instructions
 SYSTEM_CALL, NO_CALL = 17, 2047  # register and number: there is no such call
-LOOKS_AHEAD = 8  # bytes from a breakpoint on
 MOST_ROUNDS = 150  # of all loops around a statement together
 COMPARES = ("beq", "bne", "blt", "bge", "bltu", "bgeu")
 SIZES, LARGE = (5, 10, 20, 40, 80), 600  # statements; large ones do not fit into one region
@@ -63,116 +58,14 @@ ILLEGAL = tuple(
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What an oracle can judge.
-
-    excluded  names of instructions that it lacks
-    counts    it counts instructions and cycles as the tiers do
-    endless   programs without an end
-    mixed     store-conditionals of another width than the load-reserved before
-    failing   store-conditionals that fail at addresses where no access may be made
-    last      breakpoints among the last bytes of the code
-    calls     system calls, though there are none of those numbers
-    """
-
-    excluded: frozenset[str] = frozenset()
-    counts: bool = True
-    endless: bool = True
-    mixed: bool = True
-    failing: bool = True
-    last: bool = True
-    calls: bool = True
-
-
-@dataclass(frozen=True)
-class Kinds:
-    """Instructions by what a program may do with them."""
-
-    pure: tuple[Instruction, ...]
-    accesses: tuple[Instruction, ...]
-    floats: tuple[Instruction, ...]
-    branches: tuple[Instruction, ...]
-
-    @cached_property
-    def updates(self) -> tuple[Instruction, ...]:
-        """Those that may have the same register as result and first operand."""
-        return tuple(made for made in self.pure if {"rd", "rs1"} <= made.encoding.fields.keys())
-
-
-@cache
-def kinds(excluded: frozenset[str] = frozenset()) -> Kinds:
-    """All but the excluded ones."""
-    found: dict[str, list[Instruction]] = {"pure": [], "accesses": [], "floats": [], "branches": []}
-    tracer = Tracer(get("riscv64").layout)
-    for made in instruction_set().instructions:
-        if not made.reserved and made.name not in EXCLUDED | excluded:
-            kind = _kind(made, tracer)
-            if kind:
-                found[kind].append(made)
-    return Kinds(*(tuple(found[name]) for name in ("pure", "accesses", "floats", "branches")))
-
-
-def _kind(made: Instruction, tracer: Tracer) -> str | None:
-    base, fields = made.expand(random_fields(made, random.Random(1)))
-    region, _ = trace_alone(tracer.layout, base, fields, 0, made.encoding.size)
-    if tracer.traits_of(base, fields, made.encoding.size).ends:
-        exits = {str(block.end.attr) for block in region.blocks if block.end.kind == "exit"}
-        flow = tracer.flow_of(base, fields, 0x1000, made.encoding.size)
-        return "branches" if len(flow.targets) == 2 else "floats" if "rounding" in exits else None
-    ops = [value.op for block in region.blocks for value in block.ops]
-    if any(op.name == "clock" for op in ops):
-        return None
-    if any((op.reads_memory or op.writes_memory) and op.operands for op in ops):
-        return "accesses"
-    is_float = any(op.raises_flags for op in ops) or any(name.startswith("f") for name in base.parameters)
-    return "floats" if is_float else "pure"
-
-
-def random_fields(made: Instruction, chance: random.Random) -> dict[str, int]:
-    """Values that the encoding holds, the interesting ones more often."""
-    fields = {}
-    for name, choices, held, width, signed in _shapes(made):
-        value = chance.choice((0, -1, 1, 8, chance.getrandbits(width))) & held
-        if signed and value >> (width - 1):
-            value -= 1 << width
-        fields[name] = chance.choice(choices) if choices else value
-    return fields
-
-
-@cache
-def _shapes(made: Instruction) -> tuple[tuple[str, tuple[int, ...] | None, int, int, bool], ...]:
-    """For each field: name, values if only some mean anything, bits that the encoding holds, width, is it signed."""
-    return tuple(
-        (
-            name,
-            made.operands[name].structural,
-            sum(((1 << part.width) - 1) << part.low for part in encoded.slices),
-            encoded.width,
-            encoded.signed,
-        )
-        for name, encoded in made.encoding.fields.items()
-    )
-
-
-def _numbers(operand: Operand, among: tuple[int, ...]) -> tuple[int, ...]:
-    """Those of some register numbers that an operand can name."""
-    return _between(operand.first, 1 << (operand.width or 5), among)
-
-
-@cache
-def _between(first: int, count: int, among: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(number for number in among if first <= number < first + count)
-
-
-def random_program(seed: int, limits: Limits = Limits()) -> Program:
+def random_program(seed: int, limits: Limits = ALL) -> Program:
     """The program of a seed; the limits have a say in what it is."""
     chance = random.Random(seed)
     code = Writer(chance, limits)
     code.body()
     statements = in_reach(tuple(code.statements))
     start = random_start(chance, sum(len(line.code) for each in statements for line in each.lines))
-    if not limits.last and _breaks_at_the_end(Program(statements, start=start)):
+    if not limits.last and breaks_at_the_end(Program(statements, start=start)):
         start = FIRST
     return Program(
         statements,
@@ -184,53 +77,6 @@ def random_program(seed: int, limits: Limits = Limits()) -> Program:
         late=chance.random() < (0.7 if code.patches else 0.4),
         precise=chance.random() < 0.5,
     )
-
-
-def random_start(chance: random.Random, size: int) -> int:
-    """Where code of this size begins: at once, across a page boundary, or so that it ends with the last page."""
-    end = CODE + CODE_SIZE
-    if size >= CODE_SIZE - PAGE or (kind := chance.random()) < 0.4:
-        return FIRST
-    if kind < 0.8:
-        return CODE + PAGE - chance.randrange(2, size + 2, 2)
-    return end - size + chance.choice((0, 0, 2))  # the last instruction may reach beyond
-
-
-def _breaks_at_the_end(program: Program) -> bool:
-    codes = (line("ebreak").code, line("c.ebreak").code)
-    return any(code in codes and at > CODE + CODE_SIZE - LOOKS_AHEAD for at, code, _ in program.lines())
-
-
-def in_reach(statements: tuple[Statement, ...]) -> tuple[Statement, ...]:
-    """The statements with the long form of every compressed jump whose target is too far away."""
-    while True:
-        program = Program(statements)
-        labels, at, far = program.addresses, program.start, False
-        made = []
-        for statement in statements:
-            lines = []
-            for each in statement.lines:
-                lines.append(each if _reaches(each, at, labels) else _long_form(each))
-                far = far or lines[-1] is not each
-                at += len(each.code)
-            made.append(Statement(tuple(lines), statement.label))
-        if not far:
-            return statements
-        statements = tuple(made)
-
-
-def _reaches(each: Line, at: int, labels: dict[str, int]) -> bool:
-    try:
-        each.placed(at, labels)
-    except EncodingError:
-        return False
-    return True
-
-
-def _long_form(each: Line) -> Line:
-    assert each.decoded is not None and each.decoded.size == 2
-    base, fields = each.decoded.expand()
-    return line(base.name, each.target, **fields)
 
 
 @dataclass
@@ -413,7 +259,7 @@ class Writer:
             if self.allowed(made, fields, base):
                 found = Line(made.encoding.encode(**fields).to_bytes(made.encoding.size, "little"))
                 if found.decoded is not None and found.decoded.instruction is made:
-                    self.last |= dict(_written(*found.decoded.expand()))
+                    self.last |= dict(written(*found.decoded.expand()))
                     return found  # else the fields mean something more specific, or are reserved
 
     def registers(self, made: Instruction, fields: dict[str, int]) -> dict[str, int]:
@@ -423,8 +269,8 @@ class Writer:
             operand = made.operands[name]
             if operand.file is not None:
                 last = (self.last.get(operand.file.name, 0),)
-                often = operand.written or self.chance.random() < 0.65 or not _numbers(operand, last)
-                found[name] = self.chance.choice(_numbers(operand, FREE if often else last)) - operand.first
+                often = operand.written or self.chance.random() < 0.65 or not numbers(operand, last)
+                found[name] = self.chance.choice(numbers(operand, FREE if often else last)) - operand.first
         return found
 
     def aim(self, made: Instruction, fields: dict[str, int], base: int | None) -> None:
@@ -433,11 +279,11 @@ class Writer:
             if name in fields:
                 operand = made.operands[name]
                 bases = BASES if base is None else (base,)
-                fields[name] = self.chance.choice(_numbers(operand, bases) or (operand.first,)) - operand.first
+                fields[name] = self.chance.choice(numbers(operand, bases) or (operand.first,)) - operand.first
 
     def allowed(self, made: Instruction, fields: dict[str, int], base: int | None) -> bool:
         instruction, expanded = made.expand(fields)
-        if any(file == "x" and number in RESERVED for file, number in _written(instruction, expanded)):
+        if any(file == "x" and number in RESERVED for file, number in written(instruction, expanded)):
             return False
         if made in self.kinds.accesses and not self.allowed_access(made, expanded, base):
             return False
@@ -675,12 +521,3 @@ class Writer:
     def edge(self) -> None:
         """An access around an address that some may be made at."""
         self.add(self.one_of(self.kinds.accesses, self.chance.choice(EDGES)))
-
-
-def _written(instruction: Instruction, fields: dict[str, int]) -> list[tuple[str, int]]:
-    """The registers that an instruction writes: file and number."""
-    return [
-        (file.name, value)
-        for name, value in fields.items()
-        if instruction.operands[name].written and (file := instruction.operands[name].file) is not None
-    ]

@@ -30,9 +30,10 @@ from functools import cached_property
 
 from vmjit.errors import UsageError, VmjitError
 from vmjit.fuzz.end import LIMIT, End
+from vmjit.fuzz.limits import Limits
 from vmjit.fuzz.program import Line, Program, Statement, instruction_set, line
-from vmjit.fuzz.programs import Limits, kinds
 from vmjit.fuzz.qemu_driver import ALL, ANSWER_SIZE, CONTEXT_SIZE, DRIVER, READ_EXECUTE, SIGINFO_SIZE, driver
+from vmjit.fuzz.vocabulary import kinds
 
 EMULATOR = "qemu-riscv64"
 PATIENCE = 20.0  # seconds: programs take far less than one, but the machine may be busy

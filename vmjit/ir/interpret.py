@@ -208,7 +208,7 @@ class _Source:
         self.lines: list[str] = []
 
     def text(self) -> str:
-        single = len(self.region.blocks) == 1
+        single = len(self.region.blocks) == 1 and self.region.blocks[0].end.leaves
         self.lines = [f"def run(R, M, pc{''.join(', f_' + name for name in self.fields)}):"]
         if not single:
             entries = {pc: self.number[block] for pc, block in self.region.entries.items()}

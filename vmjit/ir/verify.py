@@ -26,6 +26,7 @@ _REGISTER_WIDTH = 64
 EXITS = tuple(reason.name.lower() for reason in ExitReason)
 """What the attribute of an exit may be."""
 
+_RELEASING = frozenset(("release", "acq_rel"))
 _INTEGERS = frozenset(WIDTH) - FLOATS
 _IN_MEMORY = frozenset(name for name, width in WIDTH.items() if 8 <= width <= 64)
 
@@ -64,9 +65,7 @@ _RULES: dict[str, tuple[str, Callable[..., bool]]] = {
     "uitofp": ("a float as result", lambda r, a: _is_float(r)),
     "fptosi": ("an integer as result", lambda r, a: _is_integer(r)),
     "fptoui": ("an integer as result", lambda r, a: _is_integer(r)),
-    "host_flags": ("an integer as result", _is_integer),
-    "pc": ("an integer as result", _is_integer),
-    "clock": ("an integer as result", _is_integer),
+    **{name: ("i64 as result", lambda r: r == "i64") for name in ("host_flags", "field", "pc", "clock")},
     "load": ("a type of 8 to 64 bits", lambda r, a: r in _IN_MEMORY),
     "store": ("a type of 8 to 64 bits", lambda r, a, b: b in _IN_MEMORY),
     "atomic_load": ("an integer of 8 to 64 bits", lambda r, a: r in _IN_MEMORY & _INTEGERS),
@@ -88,7 +87,7 @@ _ATTRIBUTES: dict[str, tuple[str, Callable[[int | str | None, Value], bool]]] = 
     "register": ("a word", lambda attr, value: _is_word(attr)),
     "file": ("a word", lambda attr, value: _is_word(attr)),
     "field": ("a word", lambda attr, value: _is_word(attr)),
-    "order": (f"one of {' '.join(ORDERS)}", lambda attr, value: attr in ORDERS),
+    "order": (f"one of {' '.join(ORDERS)}; a load releases nothing", lambda attr, value: _is_order(attr, value)),
     "rounding": (f"one of {' '.join(ROUNDINGS)}", lambda attr, value: attr in ROUNDINGS),
 }
 _NO_ATTRIBUTE: tuple[str, Callable[[int | str | None, Value], bool]] = ("nothing", lambda attr, value: attr is None)
@@ -124,6 +123,10 @@ def verify_or_raise(region: Region, after: str) -> None:
 
 def _fits(attr: int | str | None, type: str) -> bool:
     return isinstance(attr, int) and 0 <= attr <= MASK[type]
+
+
+def _is_order(attr: int | str | None, value: Value) -> bool:
+    return attr in ORDERS and (value.op.writes_memory or attr not in _RELEASING)
 
 
 def _is_word(attr: int | str | None) -> bool:
