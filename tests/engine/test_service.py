@@ -236,8 +236,8 @@ def test_results_that_are_none_are_nonsense(started: Started, request_: tuple[st
 def test_nonsense_that_nobody_asked_for(started: Started) -> None:
     service = started.service(echo("send(target, (request[1], True, ())); send(target, (0, True, ())); time.sleep(60)"))
     assert service.wait(("kind",)) == ()
-    until(lambda: service.child is None)
-    assert not started.pids and not started.fds
+    until(lambda: not started.pids and not started.fds)
+    assert service.child is None
 
 
 @pytest.mark.parametrize(
