@@ -25,7 +25,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
@@ -216,18 +216,26 @@ def chosen(names: Sequence[str]) -> list[str]:
     return [one.name for one in KERNELS.values() if not names or one.name in names or one.group in names]
 
 
-def compare(options: argparse.Namespace) -> Comparison:
-    """Run what was asked for; says on stderr how far it is."""
+def compare(options: argparse.Namespace) -> Iterator[Comparison]:
+    """Run what was asked for: after each kernel, all that was measured so far. Says on stderr how far it is."""
     adopt_orphans()
     around = surroundings.describe(COMPILER, QEMU)
-    measured = []
+    measured: list[Measured] = []
     with tempfile.TemporaryDirectory() as scratch:
         bench = Bench(Path(scratch), options.peers, options.timeout)
         for number, name in enumerate(options.names, 1):
             print(f"{number}/{len(options.names)} {name}", file=sys.stderr, flush=True)
             work = max(1, round(KERNELS[name].rounds * options.portion))
             measured.append(bench.measure(KERNELS[name], options.rounds, work))
-    return Comparison(bench.peers, options.rounds, options.portion, options.clock, measured, around)
+            yield Comparison(bench.peers, options.rounds, options.portion, options.clock, tuple(measured), around)
+
+
+def save(comparison: Comparison, options: argparse.Namespace) -> None:
+    """Write the files that were asked for."""
+    if options.json:
+        options.json.write_text(json.dumps(comparison.to_json(), indent=1) + "\n")
+    if options.html:
+        options.html.write_text(page.render(comparison))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -238,13 +246,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for peer in options.peers:
         if reason := why_missing(peer):
             print(f"{peer} is left out: {reason}")
-    comparison = compare(options)
+    for comparison in compare(options):
+        save(comparison, options)  # each time, so that an interruption loses nothing
     print(f"whole processes, {options.clock} seconds, medians of {options.rounds}")
     print("\n".join([*table(comparison), *notes(comparison)]))
-    if options.json:
-        options.json.write_text(json.dumps(comparison.to_json(), indent=1) + "\n")
-    if options.html:
-        options.html.write_text(page.render(comparison))
     return 1 if comparison.faults() else 0
 
 

@@ -137,7 +137,7 @@ class _Builder:
         entries = [region.new_block() for _ in range(1 if self.shape.handler else chance.choice((1, 1, 2, 3)))]
         self.bodies = [region.new_block() for _ in range(chance.choice((1, 2, 3, 5)))]
         for number, entry in enumerate(entries):
-            if not self.shape.handler:
+            if not self.shape.handler and (number or chance.random() < 0.8):  # the first block needs no entry
                 region.entries[START + 4 * number] = entry
             self.begin(entry)
             if chance.random() < 0.3:
@@ -467,8 +467,9 @@ class _Builder:
             self.append("settle", None)
         value = self.append(op, type, *args, attr=attr)
         if not self.shape.handler:
+            if self.chance.random() < 0.85:  # else one more access of the same instruction
+                self.pc += 4
             value.pc = self.pc
-            self.pc += 4
         return value
 
     def check(self) -> None:

@@ -48,7 +48,7 @@ from vmjit.passes.pipeline import PIPELINE, Pass
 REGIONS = int(os.environ.get("LOWERED_REGIONS", "40"))
 FIRST = int(os.environ.get("RANDOM_SEED", "0"))
 BATCH = 20  # regions of a module
-RUNS = 4  # of an entry
+RUNS = 3  # of an entry
 LIMITS = (60, 60, 60, 0, FOREVER)
 
 # Without guards addresses stay in guest memory and near it, and without promotion only what leaves may count.
@@ -93,7 +93,7 @@ def made_region(seed: int, kind: str) -> Region:
 def runs_of(lowered: Lowered, seed: int, kind: str) -> list[Given]:
     chance = random.Random(seed)
     shape, _ = KINDS[kind]
-    entries = tuple(lowered.region.entries) or (START,)
+    entries = (START,) if shape.handler else (*lowered.region.entries, START - 4)  # at which no entry is
     limits = LIMITS if shape.counter == "steps" else LIMITS[:1]
     return [
         Given(

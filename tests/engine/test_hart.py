@@ -488,3 +488,40 @@ def test_code_that_changes_under_rounding_that_the_host_lacks() -> None:
         set_registers(hart, x8=CODE, x10=new)
         assert hart.run().reason is ExitReason.SYSCALL
         assert word(hart, "x11") == 2
+
+
+CALLING = """\
+addi s0, zero, 200
+again:
+jal ra, @step
+addi a1, a1, 3
+jal ra, @step
+auipc t2, 0
+addi t2, t2, 24
+andi t3, s0, 1
+slli t3, t3, 0x2
+add t2, t2, t3
+jalr zero, 0(t2)
+addi a2, a2, 5
+addi s0, s0, -1
+bne s0, zero, @again
+ecall
+step:
+add a0, a0, s0
+jalr zero, 0(ra)
+"""
+
+
+def test_a_region_holds_what_it_calls_and_where_it_jumps() -> None:
+    """The indirect jump skips an addition in every other round."""
+    code = assemble(CALLING, guest="riscv64")
+    ends = {}
+    for tier in (Tier.REFERENCE, Tier.AUTO):
+        with harts(code, tier, guest="riscv64") as hart:
+            stop = hart.run()
+            ends[tier] = (stop.reason, stop.pc, registers(hart))
+            if tier is Tier.AUTO:
+                whole = [placed for placed in hart.regions.by_offset.values() if len(placed.ranges) == 1]
+                assert any(end - start >= len(code) - 8 for placed in whole for start, end in placed.ranges)
+                assert hart.counters.exits["HOT"] < 60, "hot code does not leave its region"
+    assert ends[Tier.AUTO] == ends[Tier.REFERENCE]

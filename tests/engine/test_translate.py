@@ -29,7 +29,7 @@ left:
     st r3, 8(r7)
 right:
     step r3, up
-    call r5, @left
+    call r5, 0x10100
     halt
 """
 

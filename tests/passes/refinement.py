@@ -149,7 +149,7 @@ def _why_not_emulated(before: Run, after: Run) -> str | None:
     if after.accesses != before.accesses[:done]:
         return f"accesses before emulation differ: {before.accesses}\n{after.accesses}"
     assert after.outcome is not None
-    if done == len(before.accesses) or before.accesses[done].pc != after.outcome[1]:
+    if done == len(before.accesses) or (before.accesses[done].pc, 0) != after.outcome[1:3]:
         return f"{after.outcome[1]:#x} was not the next access: {before.accesses[done : done + 1]}"
     return _why_not_equal(before.accesses[done].registers, after.registers)
 
