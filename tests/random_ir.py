@@ -63,6 +63,7 @@ class Shape:
     wildness: tuple[float, ...] = (0, 0.03, 0.2)  # how often, by chance
     window: int = 0x1FFF  # the mask of what is added to a base
     loops: float = 0.07  # of statements
+    hasty: float = 0.0  # how often what advances in a loop does so by much, where else it is only as wild as addresses
     checks: bool = False  # tests of addresses whose other side goes on
     handler: bool = False  # of the interpreter: one entry, fields, registers by number, accesses without an address
     rule: str | None = None  # the one peephole rule whose pattern is there, and often
@@ -196,6 +197,9 @@ class _Builder:
     def is_wild(self) -> bool:
         return self.chance.random() < self.wildness
 
+    def is_hasty(self) -> bool:
+        return self.is_wild() or self.chance.random() < self.shape.hasty
+
     def constant(self, type: str, value: int) -> Value:
         return self.hidden("const", type, attr=value & MASK[type])
 
@@ -281,7 +285,7 @@ class _Builder:
         self.append("set", None, self.append("add", "i64", value, stride), attr=register)
 
     def stride(self) -> Value:
-        if self.is_wild():
+        if self.is_hasty():
             return self.value("i64") if self.chance.random() < 0.5 else self.constant("i64", self.far())
         if self.chance.randrange(3) == 0:
             return self.small(1 << self.chance.choice((4, 13, 29, 30)))
@@ -425,11 +429,11 @@ class _Builder:
     def access(self) -> None:
         self.access_at(self.address(self.pointer()))
 
-    def access_at(self, address: Value) -> None:
+    def access_at(self, address: Value, *, plain: bool = False) -> None:
         chance = self.chance
         self.retire()
         type = chance.choice(IN_MEMORY)
-        kind = chance.randrange(12)
+        kind = chance.randrange(7 if plain else 12)
         order = chance.choice(ORDERS)
         if kind < 4:
             value = self.memory("load", type, address)
@@ -621,7 +625,7 @@ class _Builder:
         beside = None
         if walks:
             start[0] = self.pointer()
-            beside = (self.value("i64") if self.is_wild() else self.small(1 << 12)) if chance.random() < 0.3 else None
+            beside = self.beside(head)
         counter = head.add_param("i64")
         self.end("jump", (), Edge(head, (*start, self.zero)))
         scope = len(self.scope)
@@ -648,11 +652,21 @@ class _Builder:
             pointer = self.append("add", "i64", pointer, beside)
         if self.chance.random() < 0.15:
             self.float_operation()
-        self.access_at(self.address(pointer))
-        if self.chance.random() < 0.3:
+        self.access_at(self.address(pointer), plain=True)
+        if self.chance.random() < 0.4:
             for _ in range(self.chance.randint(1, 6)):
-                pointer = self.append("add", "i64", pointer, self.chance.choice(strides))
-            self.access_at(self.address(pointer))
+                away = self.value("i64") if self.is_hasty() else self.chance.choice(strides)
+                pointer = self.append("add", "i64", pointer, away)
+            self.access_at(self.address(pointer), plain=True)
+
+    def beside(self, head: Block) -> Value | None:
+        """What else the address of a walk consists of: nothing, the same in every round, or a parameter of the loop."""
+        kind = self.chance.randrange(5)
+        if kind < 2:
+            return None
+        if kind < 4:
+            return self.value("i64") if self.is_wild() else self.small(1 << 12)
+        return self.chance.choice([param for param in head.params if param.type == "i64"])
 
     def following(self, param: Value, first: Value, stride: Value | None) -> Value:
         """What a parameter is in the next round."""
@@ -660,10 +674,10 @@ class _Builder:
         assert param.type is not None
         if stride is not None and chance.random() < 0.8:
             if chance.random() < 0.15:
-                stride = self.value("i64") if self.is_wild() else self.small(1 << 12)  # not the same in every round
+                stride = self.value("i64") if self.is_hasty() else self.small(1 << 12)  # not the same in every round
             for _ in range(chance.choice((1, 1, 1, 2, 3, 6))):
                 param = self.append("add", "i64", param, stride)
-            return self.plus(param, self.far() if self.is_wild() else 4) if chance.random() < 0.3 else param
+            return self.plus(param, self.far() if self.is_hasty() else 4) if chance.random() < 0.3 else param
         return chance.choice((param, first, self.value(param.type)))
 
 

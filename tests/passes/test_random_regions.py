@@ -26,6 +26,7 @@ SHAPES = {
     "precise": Shape(precise=True),
     "checks": Shape(checks=True),
     "loops": Shape(loops=0.4, size=20, wildness=(0,)),
+    "hasty": Shape(loops=0.4, size=15, wildness=(0, 0.1), hasty=0.4),
     "wild": Shape(loops=0.3, size=15, wildness=(0.2, 0.5)),
 }
 STAGES = dict(PIPELINE)
