@@ -34,6 +34,7 @@ NEIGHBOURHOOD = 2  # pages of code on both sides of a hot address that a region 
 CALL_DEPTH, MOST_PAGES = 2, 24  # and of what is called from there, and called in turn
 HOT_AUTO = 1000  # jumps; see docs/design.md, "When code is hot"
 HOT_JIT = 1  # every jump target at once
+AGAIN_JIT = 64  # jumps to one that could not be compiled, or is not yet: less would mean a return to the host for each
 AGAIN = 60000  # jumps until a target that was asked for is looked at again
 REGION_SIZE = 500  # instructions, about 50 ms of compile time in the background
 
@@ -273,7 +274,7 @@ class Hart:
         self.native.cool(pc, AGAIN)
         if self.tier is Tier.INTERPRETER or pc in self.asked or self.native.code_of(pc) >= INTERPRETER_SIZE:
             if self.tier is Tier.JIT:
-                self.native.cool(pc, HOT_JIT)  # other targets share the counter
+                self.native.cool(pc, AGAIN_JIT)  # other targets share the counter
             return None
         if self.regions.is_full:
             self.regions.clear()
