@@ -267,7 +267,7 @@ def sys_rt_sigsuspend(process: "Process", address: int, size: int) -> int:
         return -EINTR
     if any(action.handler > SIG_IGN and not mask >> number - 1 & 1 for number, action in state.actions.items()):
         # The program would call us again and again until its handler has run.
-        process.report("rt_sigsuspend waits for a signal from outside; delivery of these to handlers is not supported")
+        process.report("rt_sigsuspend waits for a signal from outside, whose delivery to handlers is not supported")
         raise Killed(SIGABRT)
     # Nothing tells us of a signal that has no host handler, so the caller's loop has to look; 100 times a second.
     time.sleep(0.01)
