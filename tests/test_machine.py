@@ -10,7 +10,7 @@ import pytest
 
 from vmjit.debug import Settings
 from vmjit.engine.hart import Tier
-from vmjit.errors import ElfError
+from vmjit.errors import ElfError, VmjitError
 from vmjit.machine import Machine, Result
 
 PROGRAMS = Path(__file__).parent / "programs" / "elf"
@@ -103,3 +103,17 @@ def test_what_is_no_program(tmp_path: Path) -> None:
         Machine(str(path))
     with pytest.raises(FileNotFoundError):
         Machine(str(tmp_path / "nothing"))
+
+
+def reserved() -> int:
+    """Gigabytes of address space that this process has."""
+    return int(Path("/proc/self/statm").read_text().split()[0]) >> 18
+
+
+def test_a_machine_that_cannot_be_made_keeps_nothing(cache_dir: str) -> None:
+    before = reserved()
+    with machine("hello", cache_dir):
+        assert reserved() > before + 1000
+    with pytest.raises(VmjitError), machine("hello", cache_dir, argv=["x" * (16 << 20)]):
+        pass
+    assert reserved() < before + 1000

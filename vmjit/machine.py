@@ -134,7 +134,11 @@ class Machine:
         self.hart.set_limit(max_instructions)
         self.seconds = 0.0
         self.is_child = False  # made by a fork of the guest
-        self._wire(image)
+        try:
+            self._wire(image)
+        except BaseException:  # terabytes of address space are reserved by now
+            self.close()
+            raise
 
     def _wire(self, image: elf.Image) -> None:
         """Set the registers a program starts with, and what system calls ask of the hart."""
@@ -177,7 +181,7 @@ class Machine:
         self.hart.regions.lock.release()
         self.memory.lock.release()
         self.service.abandon()
-        self.hart.asked.clear()
+        self.hart.forget_asked()
         self.is_child = True
 
     def run(self) -> Result:

@@ -3,6 +3,7 @@
 import pytest
 from machines import CODE, DATA, PAGE, assemble, harts, registers, set_registers
 
+from vmjit.engine.check import CheckedHart
 from vmjit.engine.hart import Hart, Tier
 from vmjit.ir.exits import ExitReason
 from vmjit.memory.address_space import EXECUTE, READ, WRITE
@@ -74,11 +75,12 @@ def test_regions_made_before_are_dropped() -> None:
         assert hart.regions.by_offset, "nothing changes"
 
 
+@pytest.mark.parametrize("make", [Hart, CheckedHart])
 @pytest.mark.parametrize("tier", Tier, ids=lambda tier: tier.value)
 @pytest.mark.parametrize("pc", [CODE + 1, 1 << 38, (1 << 64) - 2, DATA], ids=hex)
-def test_a_pc_from_outside_may_be_anything(tier: Tier, pc: int) -> None:
+def test_a_pc_from_outside_may_be_anything(make: type[Hart], tier: Tier, pc: int) -> None:
     """A signal handler returns to whatever it likes."""
-    with harts(assemble(PROGRAM, guest="riscv64"), tier, guest="riscv64") as hart:
+    with harts(assemble(PROGRAM, guest="riscv64"), tier, guest="riscv64", make=make) as hart:
         set_registers(hart, pc=pc)
         stop = hart.run()
         assert (stop.reason, stop.pc, stop.argument) == (ExitReason.FAULT, pc, pc)

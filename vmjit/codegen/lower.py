@@ -7,21 +7,17 @@ access is dropped, doubled or reordered: another thread or a fault may look at i
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from vmjit.codegen import floats, host
+from vmjit.codegen import floats, host, profile
+from vmjit.codegen.lines import Lines
 from vmjit.codegen.operations import LLVM_TYPE, LOWER
 from vmjit.ir.block import Block, Edge, Region, Terminator, Value
 from vmjit.ir.exits import ExitReason
 from vmjit.ir.layout import (
     ADDRESS_BITS,
     ENGINE_WORDS,
-    HEAT_ENTRIES,
-    HEAT_OFFSET,
     INTERPRETER_SIZE,
-    JUMP_ENTRIES,
-    JUMP_OFFSET,
-    LINE_BIAS,
     SLOT_SCALE,
     SLOT_SIZE,
     WORD,
@@ -37,9 +33,7 @@ FAILURE_ORDER = {"release": "monotonic", "acq_rel": "acquire"}
 ATOMIC_PREFIX = "atomic_"
 PROFILE_COLD = ', !prof !{!"branch_weights", i32 1, i32 1000}'
 PROFILE_HOT = ', !prof !{!"branch_weights", i32 1000, i32 1}'
-NOTED = ("call", "indirect", "return")  # chains whose targets the interpreter remembers
 SLOT_SHIFT = SLOT_SCALE.bit_length() - 1
-SLOT_INDEX_SHIFT = SLOT_SIZE.bit_length() - 1
 
 
 @dataclass(frozen=True)
@@ -57,35 +51,6 @@ class Handler:
 
     places: dict[str, Place]
     size: int
-
-
-@dataclass
-class Lines:
-    """Debug locations of memory accesses: line LINE_BIAS + n stands for the guest address `base` + 2 * n."""
-
-    base: int
-    numbers: dict[int, int] = field(default_factory=dict)  # line -> metadata id
-
-    FIRST_ID = 10
-
-    def attachment(self, pc: int) -> str:
-        line = (pc - self.base) // 2 + LINE_BIAS
-        return f", !dbg !{self.numbers.setdefault(line, self.FIRST_ID + len(self.numbers))}"
-
-    def metadata(self, name: str) -> str:
-        """The module's metadata, with a subprogram !3 for the one function."""
-        rows = [
-            "!llvm.module.flags = !{!0}",
-            "!llvm.dbg.cu = !{!1}",
-            '!0 = !{i32 2, !"Debug Info Version", i32 3}',
-            "!1 = distinct !DICompileUnit(language: DW_LANG_C99, file: !2, emissionKind: LineTablesOnly)",
-            '!2 = !DIFile(filename: "guest", directory: "")',
-            f'!3 = distinct !DISubprogram(name: "{name}", file: !2, type: !4, unit: !1, spFlags: DISPFlagDefinition)',
-            "!4 = !DISubroutineType(types: !5)",
-            "!5 = !{}",
-        ]
-        rows += [f"!{number} = !DILocation(line: {line}, scope: !3)" for line, number in self.numbers.items()]
-        return "\n".join(rows) + "\n"
 
 
 def lower_region(region: Region, layout: Layout, name: str = "region") -> str:
@@ -203,6 +168,10 @@ class _Lowering:
         self.serial += 1
         return f"%t{self.serial}"
 
+    def tag(self) -> str:
+        """A prefix for the names of a piece of text."""
+        return self.fresh().removeprefix("%")
+
     def use(self, value: Value) -> str:
         """The text of a value as an operand."""
         name = self.names.get(value)
@@ -261,8 +230,8 @@ class _Lowering:
             known["t0"] = LLVM_TYPE.get(operand, operand)
             known["s0"] = operand
         self.emit(template.format(*map(self.use, args), **known))
-        if self.debug is not None and args and args[0].op.name == "load":
-            self.emit(f"call void (...) @llvm.fake.use({_type(value)} {self.use(value)})")
+        if args and args[0].op.name == "load":
+            self.keep(value)
 
     def op_undefined(self, value: Value) -> None:
         self.emit(f"{self.use(value)} = freeze {_type(value)} poison")
@@ -344,6 +313,10 @@ class _Lowering:
     def op_load(self, value: Value) -> None:
         pointer = self.address(value)
         self.emit(f"{self.use(value)} = load volatile {_type(value)}, ptr {pointer}, align 1")
+        self.keep(value)
+
+    def keep(self, value: Value) -> None:
+        """Use what a region loads, or its extension, once more: else LLVM may make the load anew, without its line."""
         if self.debug is not None:
             self.emit(f"call void (...) @llvm.fake.use({_type(value)} {self.use(value)})")
 
@@ -489,8 +462,8 @@ class _Lowering:
             self.emit(f"{slot} = getelementptr i8, ptr %slots, i64 {shifted}")
         offset = self.offset(slot)
         if self.handler is not None:
-            if kind in NOTED:
-                self.note(slot)
+            if kind in profile.NOTED:
+                self.emit(profile.note("%slot", slot, self.tag()))
             self.count(pc, slot, offset)
             self.tail(slot, offset, "%code")
         else:
@@ -541,46 +514,12 @@ class _Lowering:
         self.emit(f"{cold} = icmp ult i64 {offset}, {INTERPRETER_SIZE}")
         self.emit(f"br i1 {cold}, label %{counting}, label %{leaving}")
         self.open(counting)
-        full = self.heat(slot)
+        text, full = profile.count(slot, self.tag())
+        self.emit(text)
         self.emit(f"br i1 {full}, label %{hot}, label %{leaving}{PROFILE_COLD}")
         self.open(hot)
         self.exit("hot", pc, "0")
         self.open(leaving)
-
-    def note(self, target: str) -> None:
-        """Remember where this jump goes: regions are formed by it."""
-        a, b, c, d, e, mixed, index = (self.fresh() for _ in range(7))
-        self.emit(
-            f"""\
-{a} = ptrtoint ptr %slot to i64
-{b} = ptrtoint ptr {target} to i64
-{c} = lshr i64 {a}, 1
-{d} = lshr i64 {b}, {SLOT_INDEX_SHIFT}
-{mixed} = xor i64 {c}, {d}
-{index} = and i64 {mixed}, {JUMP_ENTRIES - 1}
-{e} = getelementptr [2 x i64], ptr %state, i64 {index}
-{e}.f = getelementptr i8, ptr {e}, i64 {JUMP_OFFSET}
-{e}.t = getelementptr i8, ptr {e}, i64 {JUMP_OFFSET + WORD}
-store i64 {a}, ptr {e}.f, align 8
-store i64 {b}, ptr {e}.t, align 8"""
-        )
-
-    def heat(self, slot: str) -> str:
-        """Advance the counter of a slot; whether it has run over."""
-        address, hashed, index, pointer, old, new, full = (self.fresh() for _ in range(7))
-        self.emit(
-            f"""\
-{address} = ptrtoint ptr {slot} to i64
-{hashed} = lshr i64 {address}, {SLOT_INDEX_SHIFT}
-{index} = and i64 {hashed}, {HEAT_ENTRIES - 1}
-{index}.p = getelementptr i16, ptr %state, i64 {index}
-{pointer} = getelementptr i8, ptr {index}.p, i64 {HEAT_OFFSET}
-{old} = load i16, ptr {pointer}, align 2
-{new} = add i16 {old}, 1
-store i16 {new}, ptr {pointer}, align 2
-{full} = icmp eq i16 {new}, 0"""
-        )
-        return full
 
     def leave_region(self, slot: str, offset: str) -> None:
         """Go on in another region, or by the stub that counts jumps to interpreted code."""

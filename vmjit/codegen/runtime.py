@@ -5,16 +5,13 @@ host's signal handler, can make the thread go on in `recover`, which returns fro
 nothing from outside but the words of the state; `previous` and `signal` are filled in by whoever installs the handler.
 """
 
-from vmjit.codegen import host
+from vmjit.codegen import host, profile
 from vmjit.codegen.lower import CONVENTION, PARAMETERS
 from vmjit.ir.exits import ExitReason
 from vmjit.ir.layout import (
     ADDRESS_BITS,
-    HEAT_ENTRIES,
-    HEAT_OFFSET,
     SLOT_OPERANDS,
     SLOT_SCALE,
-    SLOT_SIZE,
     Layout,
 )
 
@@ -193,18 +190,12 @@ ret void
 
 def _cold(layout: Layout) -> str:
     """A jump from a region to interpreted code: counted like one between interpreted instructions."""
+    text, full = profile.count("%slot", "c")
     return f"""
 define {CONVENTION} void @cold({PARAMETERS}) nounwind {{
 {pc_of_slot("%pc")}
-%hash = lshr i64 %pc.a, {SLOT_SIZE.bit_length() - 1}
-%index = and i64 %hash, {HEAT_ENTRIES - 1}
-%heat.p = getelementptr i16, ptr %state, i64 %index
-%heat = getelementptr i8, ptr %heat.p, i64 {HEAT_OFFSET}
-%old = load i16, ptr %heat, align 2
-%new = add i16 %old, 1
-store i16 %new, ptr %heat, align 2
-%full = icmp eq i16 %new, 0
-br i1 %full, label %hot, label %go
+{text}
+br i1 {full}, label %hot, label %go
 hot:
 {leave(layout, ExitReason.HOT, "%pc", "0", "h")}
 go:

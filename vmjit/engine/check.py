@@ -58,6 +58,9 @@ class CheckedHart(Hart):
         if self.tier in (Tier.REFERENCE, Tier.INTERPRETER):
             return super().run()
         self.sync = True
+        stop = self._check_resumption()
+        if stop is not None:
+            return stop
         words = self.words
         limit = words[self._limit]
         while True:

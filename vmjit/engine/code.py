@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from vmjit.ir.layout import PAGE_BITS
 
@@ -14,7 +14,7 @@ Chunk = tuple[int, bytes, bytes]  # page number, its code, the code words of its
 class Code:
     """Some pages of guest memory. `jumps` are (address of a jump or call, where it went)."""
 
-    def __init__(self, chunks: Iterable[Chunk], jumps: Iterable[tuple[int, int]] = ()) -> None:
+    def __init__(self, chunks: Collection[Chunk], jumps: Iterable[tuple[int, int]] = ()) -> None:
         self.pages = {page: code for page, code, _ in chunks}
         self.slots = {page: memoryview(executed).cast("Q") for page, _, executed in chunks if executed}
         self.is_profiled = bool(self.slots)

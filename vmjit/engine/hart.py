@@ -181,8 +181,7 @@ class Hart:
         if not self.precise:
             self.precise = True
             self.regions.clear()
-            self.asked.clear()
-            self.covered.clear()
+            self.forget_asked()
             self.native.set_heat(self._threshold)
 
     def stop(self) -> None:
@@ -278,8 +277,7 @@ class Hart:
             return None
         if self.regions.is_full:
             self.regions.clear()
-            self.asked.clear()
-            self.covered.clear()
+            self.forget_asked()
         if not self.native.may_decode(pc >> PAGE_BITS):
             self.native.cool(pc, self._threshold)  # nothing of it ran yet
             return self._undecoded(pc, pc)
@@ -389,14 +387,18 @@ class Hart:
             self.counters.compiled_instructions += region.instructions
             self.counters.code_bytes += len(region.blob.code)
 
+    def forget_asked(self) -> None:
+        """Whatever gets hot may be asked for again."""
+        self.asked.clear()
+        self.covered.clear()
+
     # Code that changes.
 
     def code_changed(self, start: int, size: int) -> None:
         """Forget what was made from these whole pages."""
         start, size = _whole_pages(start, size)
         self.regions.invalidate(start, size)
-        self.asked.clear()
-        self.covered.clear()
+        self.forget_asked()
         self.native.set_heat(self._threshold)
         if "reference" in self.__dict__:
             self.reference.forget()

@@ -29,7 +29,7 @@ class Placed:
     ranges: Ranges
 
     def pc_at(self, offset: int) -> int:
-        """The guest instruction whose memory access is at an arena offset, see codegen.lower.Lines."""
+        """The guest instruction whose memory access is at an arena offset, see codegen.lines."""
         line = self.blob.line_at(offset - self.offset)
         return self.pc if line is None else self.pc + 2 * (line - LINE_BIAS)
 

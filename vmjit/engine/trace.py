@@ -19,7 +19,6 @@ from vmjit.isa.instruction import Instruction
 
 _VOLATILE = frozenset(ENGINE_WORDS) - {"instret"}
 _ACCESSES = frozenset(op.name for op in OPS.values() if (op.reads_memory or op.writes_memory) and op.operands)
-FOLLOWED = ("fall", "jump", "call")  # chains to a known address, which stay in a region that has it
 DISPATCH_SHIFT = (SLOT_SIZE // SLOT_SCALE).bit_length() - 1  # instructions start at multiples of this power of two
 
 
@@ -97,7 +96,7 @@ class RegionCpu(Cpu):
 
     def goto(self, target: Bits, kind: str) -> Block:
         address = target.constant
-        if address is None or kind not in FOLLOWED or address not in self.blocks:
+        if address is None or address not in self.blocks:
             return super().goto(target, kind)
         if address == self.leader and self.again is not None:
             return self.again
@@ -119,7 +118,7 @@ class RegionCpu(Cpu):
 
     def end_with(self, target: Bits, kind: str) -> None:
         address = target.constant
-        if address is not None and kind in FOLLOWED and address in self.blocks:
+        if address is not None and address in self.blocks:
             self.emitter.terminate(Terminator("jump", edges=(Edge(self.goto(target, kind)),)))
         elif address is None and self.at in self.targets:
             self.dispatch(target, kind, self.targets[self.at])

@@ -1,0 +1,1 @@
+"""The typed SSA intermediate representation: operations, text form, verifier, its meaning in Python integers."""

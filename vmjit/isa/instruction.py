@@ -251,7 +251,7 @@ def _operand_value(operand: Operand, text: str, pc: int) -> int:
     value = int(text, 0)
     if operand.relative:
         return value - pc
-    if operand.show and operand.show(value) != text:  # printed without its low bits, as lui does
+    if operand.show and int(operand.show(value), 0) != value:  # printed without its low bits, as lui does
         shifted = value << 12
         value = shifted - (1 << 32) if shifted >> 31 else shifted
     return value

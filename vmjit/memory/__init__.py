@@ -1,0 +1,1 @@
+"""Guest memory: host memory reserved, and the address space mapped in it."""

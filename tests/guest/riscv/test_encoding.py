@@ -164,3 +164,11 @@ def test_overlap_that_is_said_is_none() -> None:
 
 def test_different_lengths_do_not_overlap() -> None:
     a_set("000 imm[5] rd imm[4:0] 01", "imm[11:0] rs1 000 rd 0010011")[0].check()
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [("slli a0, a0, 16", "slli a0, a0, 0x10"), ("lui a0, 18", "lui a0, 0x12"), ("sraiw a0, a1, 31", "sraiw a0, a1, 0x1f")],
+)
+def test_numbers_are_decimal_unless_they_say_otherwise(text: str, same: str) -> None:
+    assert rv64.assemble(text) == rv64.assemble(same)
