@@ -166,8 +166,32 @@ def test_handlers_use_the_alternate_stack(guest: Guest, registers: memoryview) -
     assert struct.unpack("<Qi4xQ", guest.memory.read(old, 24)) == (stack, 1, 16384)
 
 
-def test_no_room_for_a_frame_ends_the_guest(guest: Guest, registers: memoryview) -> None:
-    registers[2] = SCRATCH + 500
+def test_a_stack_that_is_disarmed_while_a_handler_uses_it(guest: Guest, registers: memoryview) -> None:
+    stack, old, armed = guest.space(16384), guest.space(24), 1 << 31
+    assert guest.call("sigaltstack", guest.put(struct.pack("<QI4xQ", stack, armed, 16384)), 0) == 0
+    guest.call("rt_sigaction", USR1, action(guest, HANDLER, ONSTACK), 0, 8)
+    guest.call("kill", os.getpid(), USR1)
+    deliver(guest.process)
+    assert stack < registers[2] < stack + 16384
+    assert guest.call("sigaltstack", 0, old) == 0
+    assert struct.unpack("<QI4xQ", guest.memory.read(old, 24)) == (0, 2, 0)
+    guest.call("rt_sigreturn")
+    assert guest.call("sigaltstack", 0, old) == 0
+    assert struct.unpack("<QI4xQ", guest.memory.read(old, 24)) == (stack, armed, 16384)
+
+
+def test_a_frame_with_flags_that_no_stack_has(guest: Guest, registers: memoryview) -> None:
+    guest.call("rt_sigaction", USR1, action(guest, HANDLER), 0, 8)
+    guest.call("kill", os.getpid(), USR1)
+    deliver(guest.process)
+    guest.memory.write(registers[2] + 128 + 24, b"\xff" * 4)
+    guest.call("rt_sigreturn")
+    assert guest.process.signals.stack == (0, 2, 0)
+
+
+@pytest.mark.parametrize("stack_pointer", [SCRATCH + 500, 0, 8, (1 << 64) - 8, 1 << 38])
+def test_no_room_for_a_frame_ends_the_guest(guest: Guest, registers: memoryview, stack_pointer: int) -> None:
+    registers[2] = stack_pointer
     guest.call("rt_sigaction", USR1, action(guest, HANDLER), 0, 8)
     guest.call("kill", os.getpid(), USR1)
     with pytest.raises(Killed) as caught:

@@ -80,7 +80,7 @@ TIMES = Struct("<4q")
 # dev ino mode nlink uid gid rdev pad size blksize pad blocks, three times, two unused; 128 bytes, 144 on x86-64.
 STAT = Struct("<QQIIIIQ8xqi4xqqQqQqQ8x")
 SIGACTION = Struct("<QQQ")  # handler flags mask: riscv has no SA_RESTORER, so no sa_restorer field
-SIGALTSTACK = Struct("<Qi4xQ")
+SIGALTSTACK = Struct("<QI4xQ")
 SIGINFO_CHILD = Struct("<iii4xiIi100x")  # signo errno code pid uid status; 128 bytes
 RUSAGE = Struct("<18q")
 EPOLL_EVENT = Struct("<I4xQ")  # 16 bytes; x86-64 packs it into 12

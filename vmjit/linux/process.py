@@ -44,8 +44,8 @@ class Process:
 
     The engine may set the hooks: flush_code(address, size), before_fork(), after_fork_in_parent(),
     after_fork_in_child(), set_stack_pointer(value), set_thread_pointer(value), make_faults_precise(); and `registers`,
-    which signal handlers need. Descriptors and children of its own that
-    the guest must not see go into reserved_fds and hidden_children.
+    which signal handlers need. Descriptors and children of its own that the guest must not see go into reserved_fds and
+    hidden_children.
     """
 
     def __init__(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from struct import Struct
 
 SIGINFO_SIZE = 128
-UCONTEXT = Struct("<QQ QiIQ Q120x8x 32Q 32QI268x")  # flags link, stack: sp flags size, mask, pc and x, f fcsr
+UCONTEXT = Struct("<QQ QI4xQ Q120x8x 32Q 32QI268x")  # flags link, stack: sp flags size, mask, pc and x, f fcsr
 FRAME_SIZE = SIGINFO_SIZE + UCONTEXT.size
 ALIGNMENT = 16
 
@@ -81,10 +81,10 @@ class UserRegisters:
 def pack_frame(info: bytes, stack: tuple[int, int, int], mask: int, context: Context) -> bytes:
     """A frame; `stack` is address, flags and size of the alternate stack."""
     address, flags, size = stack
-    return info + UCONTEXT.pack(0, 0, address, flags, 0, size, mask, *context.x, *context.f, context.fcsr)
+    return info + UCONTEXT.pack(0, 0, address, flags, size, mask, *context.x, *context.f, context.fcsr)
 
 
 def unpack_frame(data: bytes) -> tuple[tuple[int, int, int], int, Context]:
     """Stack, mask and registers of a frame, which the guest may have changed."""
-    _, _, address, flags, _, size, mask, *registers = UCONTEXT.unpack_from(data, SIGINFO_SIZE)
+    _, _, address, flags, size, mask, *registers = UCONTEXT.unpack_from(data, SIGINFO_SIZE)
     return (address, flags, size), mask, Context(tuple(registers[:32]), tuple(registers[32:64]), registers[64])

@@ -43,7 +43,7 @@ HOST_KEEPS = frozenset((4, 5, 7, 8, 11, SIGKILL, SIGPIPE, SIGSTOP, SIGXFSZ))
 SHARED = tuple(number for number in range(1, 32) if number not in HOST_KEEPS)
 
 SS_ONSTACK, SS_DISABLE, SS_AUTODISARM = 1, 2, 1 << 31
-SA_SIGINFO, SA_ONSTACK, SA_NODEFER, SA_RESETHAND = 4, 0x08000000, 0x40000000, 0x80000000
+SA_ONSTACK, SA_NODEFER, SA_RESETHAND = 0x08000000, 0x40000000, 0x80000000
 FAULTS = frozenset((7, SIGSEGV))  # SIGBUS too: a handler sees the registers at an access
 SI_USER, SI_TKILL = 0, -6
 MINSIGSTKSZ = 2048
@@ -118,6 +118,11 @@ def fault(process: "Process", number: int, code: int, address: int) -> bool:
 def take(state: Signals, number: int) -> None:
     """It is not pending any more."""
     state.pending &= ~(1 << (number - 1))
+
+
+def are_stack_flags(flags: int) -> bool:
+    """What sigaltstack(2) takes."""
+    return flags & ~SS_AUTODISARM in (0, SS_ONSTACK, SS_DISABLE)
 
 
 def on_stack(stack: tuple[int, int, int], stack_pointer: int) -> bool:
@@ -300,8 +305,7 @@ def sys_sigaltstack(process: "Process", new: int, old: int) -> int:
         address, flags, size = SIGALTSTACK.unpack(process.memory.read(new, SIGALTSTACK.size))
         if within:
             raise SyscallError(EPERM)
-        flags &= 0xFFFFFFFF
-        if flags & ~SS_AUTODISARM not in (0, SS_ONSTACK, SS_DISABLE):
+        if not are_stack_flags(flags):
             raise SyscallError(EINVAL)
         flags &= ~SS_ONSTACK
         if flags & SS_DISABLE:
@@ -327,7 +331,8 @@ def sys_rt_sigreturn(process: "Process") -> int:
         raise Killed(SIGSEGV) from None
     registers.put(context)
     address, flags, size = stack
-    state.stack = (address, flags & ~SS_ONSTACK, size)
+    if are_stack_flags(flags):  # else the guest has changed them, and the kernel leaves the stack as it is
+        state.stack = (address, flags & ~SS_ONSTACK, size)
     set_blocked(process, mask)
     return context.x[10]  # which the result of a call would replace
 

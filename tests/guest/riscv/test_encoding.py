@@ -168,7 +168,11 @@ def test_different_lengths_do_not_overlap() -> None:
 
 @pytest.mark.parametrize(
     ("text", "same"),
-    [("slli a0, a0, 16", "slli a0, a0, 0x10"), ("lui a0, 18", "lui a0, 0x12"), ("sraiw a0, a1, 31", "sraiw a0, a1, 0x1f")],
+    [
+        ("slli a0, a0, 16", "slli a0, a0, 0x10"),
+        ("lui a0, 18", "lui a0, 0x12"),
+        ("sraiw a0, a1, 31", "sraiw a0, a1, 0x1f"),
+    ],
 )
 def test_numbers_are_decimal_unless_they_say_otherwise(text: str, same: str) -> None:
     assert rv64.assemble(text) == rv64.assemble(same)
