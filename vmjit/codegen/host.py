@@ -14,6 +14,7 @@ CONTEXT_PC_OFFSET = 40 + 8 * 16  # REG_RIP
 MXCSR_DEFAULT = 0x1F80  # all exceptions masked, round to nearest
 MXCSR_FLAGS = 0x3F
 
+FLOAT_REGISTER = "x"  # the constraint of inline assembly for a register that holds floats
 PAUSE = "call void @llvm.x86.sse2.pause()"
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from vmjit.ir.block import Region
-from vmjit.passes import access, bounds, dead, flow, fold, hoist, promote
+from vmjit.passes import access, bounds, canonical, dead, flow, fold, hoist, kinds, promote
 
 Pass = Callable[[Region], Region]
 
@@ -12,8 +12,11 @@ PIPELINE: tuple[tuple[str, Pass], ...] = (
     ("promote", promote.run),
     ("flow", flow.run),
     ("fold", fold.run),
+    ("kinds", kinds.run),
     ("hoist", hoist.run),
     ("bounds", bounds.run),
     ("clean", flow.run),
     ("dead", dead.run),
+    ("canonical", canonical.run),
+    ("drop", dead.run),
 )
