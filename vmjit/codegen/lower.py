@@ -31,6 +31,7 @@ ORDER = {"relaxed": "monotonic", "seq_cst": "seq_cst", "acquire": "acquire", "re
 # What a failed exchange may be ordered by: LLVM knows no release for a load.
 FAILURE_ORDER = {"release": "monotonic", "acq_rel": "acquire"}
 ATOMIC_PREFIX = "atomic_"
+CONVERSIONS = ("sext", "zext", "trunc", "bitcast")  # a host loads and converts by one instruction
 PROFILE_COLD = ', !prof !{!"branch_weights", i32 1, i32 1000}'
 PROFILE_HOT = ', !prof !{!"branch_weights", i32 1000, i32 1}'
 SLOT_SHIFT = SLOT_SCALE.bit_length() - 1
@@ -230,7 +231,7 @@ class _Lowering:
             known["t0"] = LLVM_TYPE.get(operand, operand)
             known["s0"] = operand
         self.emit(template.format(*map(self.use, args), **known))
-        if args and args[0].op.name == "load":
+        if args and args[0].op.name == "load" and value.op.name in CONVERSIONS:
             self.keep(value)
 
     def op_undefined(self, value: Value) -> None:
@@ -316,7 +317,7 @@ class _Lowering:
         self.keep(value)
 
     def keep(self, value: Value) -> None:
-        """Use what a region loads, or its extension, once more: else LLVM may make the load anew, without its line."""
+        """Use what a region loads, or converts it to, once more: else LLVM may make the load anew, without its line."""
         if self.debug is not None:
             self.emit(f"call void (...) @llvm.fake.use({_type(value)} {self.use(value)})")
 

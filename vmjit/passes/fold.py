@@ -196,6 +196,13 @@ RULES: dict[str, Callable[..., Sides]] = {
     "zext_of_zext": lambda x: (x.zext().zext(), x.zext()),
     "sext_of_sext": lambda x: (x.sext().sext(), x.sext()),
     "sext_of_zext": lambda x: (x.zext().sext(), x.zext()),
+    # words, which guest registers hold sign-extended: operations move below the extension, where the next one drops it
+    "and_of_sext": lambda x, y: (x.sext() & y.sext(), (x & y).sext()),
+    "or_of_sext": lambda x, y: (x.sext() | y.sext(), (x | y).sext()),
+    "xor_of_sext": lambda x, y: (x.sext() ^ y.sext(), (x ^ y).sext()),
+    "and_sext_constant": lambda x, c: (x.sext() & c, (x & c.trunc(x)).sext(), c.trunc(x).sext() == c),
+    "or_sext_constant": lambda x, c: (x.sext() | c, (x | c.trunc(x)).sext(), c.trunc(x).sext() == c),
+    "xor_sext_constant": lambda x, c: (x.sext() ^ c, (x ^ c.trunc(x)).sext(), c.trunc(x).sext() == c),
     "bitcast_of_bitcast": lambda x: (x.bitcast().bitcast(), x),
     "fcanon_of_fcanon": lambda x: (x.fcanon().fcanon(), x.fcanon()),
 }

@@ -1,12 +1,13 @@
 """Values that floating point uses are floats from where they come from to where they are stored.
 
 Guest registers and memory hold bits. A host keeps floats in registers of their own, and a move between the two kinds
-costs as much as an addition. Two steps:
+costs as much as an addition. Three steps:
 
 - A parameter that only boxed singles reach holds just the single. What an entry reads from the state must be boxed for
   that: a test leaves the region where it is not, and the reference evaluator executes one instruction.
 - Loads, registers read from the state and parameters that floating point uses more than integer operations do get a
   float's type, and so does what is stored.
+- Arithmetic takes its operands as they are: a NaN among them makes its result a NaN, canonical in its turn.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,20 +22,24 @@ from vmjit.passes.edit import substitute
 
 _SELECT, _AND, _OR, _LSHR, _EQ = (OPS[name] for name in ("select", "and", "or", "lshr", "eq"))
 _ZEXT, _TRUNC, _BITCAST = OPS["zext"], OPS["trunc"], OPS["bitcast"]
-_GET, _SET, _LOAD, _STORE = OPS["get"], OPS["set"], OPS["load"], OPS["store"]
+_GET, _SET, _LOAD, _STORE, _FCANON = (OPS[name] for name in ("get", "set", "load", "store", "fcanon"))
 
 HALF = 32  # bits of a single, and of the ones above it
 ONES = (1 << HALF) - 1
 BOX = ONES << HALF
 FLOAT_OF = {"i32": "f32", "i64": "f64"}
 BITS_OF = {"f32": "i32", "f64": "i64"}
+# Operations whose results are quiet NaNs if they are NaNs; they and some more do not care which NaN an operand is.
+_QUIET = frozenset(OPS[name] for name in ("fadd", "fsub", "fmul", "fdiv", "fsqrt", "fma", "fconvert"))
+_BLIND = _QUIET | {OPS[name] for name in ("feq", "flt", "fle", "fptosi", "fptoui")}
 
 
 def run(region: Region) -> Region:
-    """Both steps; a region without floating point stays as it is."""
+    """All three steps; a region without floating point stays as it is."""
     if any(value.type in FLOATS for block in region.blocks for value in block.ops):
         _Singles(region).run()
         _Kinds(region).run()
+        _take_raw(region)
     return region
 
 
@@ -329,3 +334,17 @@ def _float_arguments(block: Block, floats: AbstractSet[Value]) -> None:
 
 def _bits(value: Value) -> list[Value]:
     return [Value(_BITCAST, BITS_OF[value.type or ""], (value,))]
+
+
+# NaNs.
+
+
+def _take_raw(region: Region) -> None:
+    for block in region.blocks:
+        for value in block.ops:
+            if value.op in _BLIND:
+                value.args = tuple([_raw(arg) for arg in value.args])
+
+
+def _raw(value: Value) -> Value:
+    return value.args[0] if value.op is _FCANON and value.args[0].op in _QUIET else value

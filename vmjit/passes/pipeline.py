@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from vmjit.ir.block import Region
-from vmjit.passes import access, bounds, canonical, dead, flow, fold, hoist, kinds, promote
+from vmjit.passes import access, bounds, dead, flow, fold, hoist, kinds, promote, sink
 
 Pass = Callable[[Region], Region]
 
@@ -17,6 +17,5 @@ PIPELINE: tuple[tuple[str, Pass], ...] = (
     ("bounds", bounds.run),
     ("clean", flow.run),
     ("dead", dead.run),
-    ("canonical", canonical.run),
-    ("drop", dead.run),
+    ("sink", sink.run),
 )
