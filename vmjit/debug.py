@@ -33,15 +33,15 @@ CATEGORIES = {
 }
 
 VARIABLES = {  # name: (option of `vmjit run` that does the same, what it holds)
-    "VMJIT_DUMP":      ("--dump",      "dump categories, separated by commas"),
-    "VMJIT_FILTER":    ("--filter",    "dump only these guest addresses: 0x10000-0x10400,0x10468,main"),
-    "VMJIT_LOG":       ("--log",       "file that dumps are appended to, instead of stderr"),
-    "VMJIT_VERIFY":    ("",            "1: verify regions after every pass"),
-    "VMJIT_CHECK":     ("--check",     "1: compare each region with the reference evaluator"),
-    "VMJIT_SLOW_CALLS": ("",           "1: native code makes no system calls, each goes through Python"),
-    "VMJIT_PASSES":    ("",            "passes to run, separated by commas, instead of the whole pipeline"),
-    "VMJIT_CACHE_DIR": ("--cache-dir", "folder for compiled code; empty: none, as --no-cache"),
-    "VMJIT_TRACEBACK": ("",            "1: show where in vmjit an internal error happened"),
+    "VMJIT_DUMP":       ("--dump",      "dump categories, separated by commas"),
+    "VMJIT_FILTER":     ("--filter",    "dump only these guest addresses: 0x10000-0x10400,0x10468,main"),
+    "VMJIT_LOG":        ("--log",       "file that dumps are appended to, instead of stderr"),
+    "VMJIT_VERIFY":     ("",            "1: verify regions after every pass"),
+    "VMJIT_CHECK":      ("--check",     "1: compare each region with the reference evaluator"),
+    "VMJIT_SLOW_CALLS": ("",            "1: native code makes no system calls, each goes through Python"),
+    "VMJIT_PASSES":     ("",            "passes to run, separated by commas, instead of the whole pipeline"),
+    "VMJIT_CACHE_DIR":  ("--cache-dir", "folder for compiled code; empty: none, as --no-cache"),
+    "VMJIT_TRACEBACK":  ("",            "1: show where in vmjit an internal error happened"),
 }
 # fmt: on
 
