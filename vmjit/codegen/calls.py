@@ -1,6 +1,6 @@
 """System calls that native code makes itself, as LLVM text: the code behind the state's word `trap`.
 
-What a system call of guest code leads to, with the slot of the instruction after it. A call of the table whose
+Each system call of guest code comes here, with the slot of the instruction after it. A call of the table whose
 arguments are surely in order is made to the host, which sees guest memory at its own addresses and so finds itself what
 is not mapped or protected; then the guest goes on. Everything else leaves with reason SYSCALL, as if nothing had been
 tried, and the world makes the call. A fault of this code in guest memory means the same.
@@ -19,7 +19,7 @@ from vmjit.codegen.runtime import leave, pc_of_slot, put, tail, word
 from vmjit.ir.exits import ExitReason
 from vmjit.ir.layout import ADDRESS_BITS, Layout
 
-# Number in the guest, name, and what the arguments are, as in CHECKS.
+# Number in the guest, name, and what the arguments are: number, fd, or data and vectors, whose size comes next.
 Call = tuple[int, str, tuple[str, ...]]
 
 ADDRESSES = 1 << ADDRESS_BITS
@@ -30,13 +30,22 @@ CLOCK_REALTIME = 0
 FUTEX_WAITS, FUTEX_WAKE = (128, 128 + 9, 128 + 9 + 256), 128 + 1  # WAIT and WAIT_BITSET, private, by either clock
 
 
+@dataclass(frozen=True)
+class Registers:
+    """Those of a system call, named as in the layout."""
+
+    number: str
+    arguments: tuple[str, ...]
+    result: str
+
+
 @dataclass
 class Body:
-    """The code of one call: `arguments` are its registers, `check` goes on only if something holds."""
+    """The code of one call; `check` goes on only if something holds."""
 
     layout: Layout
     name: str
-    arguments: tuple[str, ...]
+    registers: Registers
     lines: list[str] = field(default_factory=list)
     serial: int = 0
 
@@ -55,7 +64,7 @@ class Body:
 
     def argument(self, number: int) -> str:
         result = self.fresh()
-        self.emit(word(self.layout, result, self.arguments[number]))
+        self.emit(word(self.layout, result, self.registers.arguments[number]))
         return result
 
     def check(self, condition: str) -> None:
@@ -81,15 +90,15 @@ class Body:
 
     def done(self, result: str) -> None:
         """The guest goes on with this i64."""
-        self.emit(put(self.layout, self.arguments[0], "i64", result, self.fresh()[1:]))
+        self.emit(put(self.layout, self.registers.result, "i64", result, self.fresh()[1:]))
         self.emit("br label %done")
 
 
-def trap(layout: Layout, number: str, arguments: Sequence[str], descriptors: int, calls: Sequence[Call]) -> str:
-    """The module. A call's number and arguments are in those registers, its result goes to the first of the latter."""
+def trap(layout: Layout, registers: Registers, descriptors: int, calls: Sequence[Call]) -> str:
+    """The module; `descriptors` is the size of their table. Calls that the host does not know are left out."""
     served = [call for call in calls if call[1] in SPECIAL or call[1] in host.SYSTEM_CALLS]
     cases = " ".join(f"i64 {call[0]}, label %{call[1]}" for call in served)
-    bodies = "\n".join(_call(layout, tuple(arguments), descriptors, call) for call in served)
+    bodies = "\n".join(_call(layout, registers, descriptors, call) for call in served)
     return f"""\
 @descriptors = dso_local global ptr null
 @clock = dso_local global ptr null
@@ -97,7 +106,7 @@ define {CONVENTION} void @trap({PARAMETERS}) nounwind {{
 %pairs = alloca [{PAIR * MOST_VECTORS} x i8], align 8
 %base = ptrtoint ptr %memory to i64
 {pc_of_slot("%pc")}
-{word(layout, "%number", number)}
+{word(layout, "%number", registers.number)}
 switch i64 %number, label %slow [ {cases} ]
 {bodies}
 slow:
@@ -107,9 +116,9 @@ done:
 }}"""
 
 
-def _call(layout: Layout, arguments: tuple[str, ...], descriptors: int, call: Call) -> str:
+def _call(layout: Layout, registers: Registers, descriptors: int, call: Call) -> str:
     _, name, kinds = call
-    body = Body(layout, name, arguments)
+    body = Body(layout, name, registers)
     if name in SPECIAL:
         SPECIAL[name](body)
     else:

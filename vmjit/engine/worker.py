@@ -148,11 +148,12 @@ class Worker:
 
     def calls(self, descriptors: int, calls: tuple[Call, ...]) -> bytes:
         """The system calls that native code makes itself, see codegen/calls.py."""
-        from vmjit.codegen.calls import trap
+        from vmjit.codegen.calls import Registers, trap
         from vmjit.engine.compile import LLVM_PASSES
 
         abi = self.guest.syscall
-        text = trap(self.guest.layout, abi.number, abi.arguments, descriptors, calls)
+        registers = Registers(abi.number, abi.arguments, abi.result)
+        text = trap(self.guest.layout, registers, descriptors, calls)
         blob, _ = self.compiler.compile(text, LLVM_PASSES)
         self.cache.put(calls_key(descriptors, calls), blob)
         return blob.to_bytes()
