@@ -119,6 +119,8 @@ class Here:
         if self.refuse:
             return False, self.refuse
         try:
+            if kind == "calls":
+                return True, self.worker.calls(*arguments)
             return True, self.worker.region(*arguments)
         except VmjitError as error:
             return False, str(error)

@@ -28,8 +28,16 @@ def test_frozen() -> None:
 
 def test_all_variables() -> None:
     made = settings(
-        DUMP="ir, exit", FILTER="0x10-0x20", LOG="/l", VERIFY="1", CHECK="yes", PASSES="fold,dead", CACHE_DIR="/c"
+        DUMP="ir, exit",
+        FILTER="0x10-0x20",
+        LOG="/l",
+        VERIFY="1",
+        CHECK="yes",
+        PASSES="fold,dead",
+        CACHE_DIR="/c",
+        SLOW_CALLS="1",
     )
+    assert made.slow_calls
     assert made.categories == {"ir", "exit"} and made.ranges == ((0x10, 0x20),)
     assert (made.log, made.verify, made.check, made.passes, made.cache_dir) == (
         "/l",

@@ -1,8 +1,11 @@
 """The library's front door: a program is run in this process, and how it ended is told."""
 
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +89,44 @@ def test_check(cache_dir: str, capfd: pytest.CaptureFixture[str]) -> None:
     found = result("zicond", cache_dir, settings=Settings(check=True, cache_dir=cache_dir), tier=Tier.JIT)
     assert found.code == 0
     assert capfd.readouterr().out == (PROGRAMS / "zicond.expected").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "native"),
+    [
+        ({}, True),
+        ({"tier": Tier.INTERPRETER}, True),
+        ({"tier": Tier.REFERENCE}, False),
+        ({"strace": StringIO()}, False),
+        ({"settings": {"slow_calls": True}}, False),
+        ({"settings": {"check": True}}, False),
+    ],
+    ids=["auto", "interpreter", "reference", "strace", "slow", "check"],
+)
+def test_who_makes_system_calls(
+    cache_dir: str, capfd: pytest.CaptureFixture[str], options: dict[str, Any], native: bool
+) -> None:
+    """Native code the frequent ones, unless somebody wants to see them all, or what executes has no native code."""
+    settings = Settings(cache_dir=cache_dir, **options.get("settings", {}))
+    with machine("hello", cache_dir, **{**options, "settings": settings}) as made:
+        assert made.run().status == 0
+        assert made.hart.counters.exits["SYSCALL"] == (1 if native else 2)  # write, and exit
+    assert capfd.readouterr().out == (PROGRAMS / "hello.expected").read_text()
+
+
+def test_a_broken_pipe(cache_dir: str) -> None:
+    """A write that nobody can read is a signal, as ever."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    kept = os.dup(1)
+    os.dup2(writer, 1)
+    try:
+        found = result("hello", cache_dir)
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(writer)
+    assert (found.status, found.signal) == (None, signal.SIGPIPE)
 
 
 def test_addresses_have_names(cache_dir: str) -> None:

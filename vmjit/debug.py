@@ -33,14 +33,15 @@ CATEGORIES = {
 }
 
 VARIABLES = {  # name: (option of `vmjit run` that does the same, what it holds)
-    "VMJIT_DUMP":      ("--dump",      "dump categories, separated by commas"),
-    "VMJIT_FILTER":    ("--filter",    "dump only these guest addresses: 0x10000-0x10400,0x10468,main"),
-    "VMJIT_LOG":       ("--log",       "file that dumps are appended to, instead of stderr"),
-    "VMJIT_VERIFY":    ("",            "1: verify regions after every pass"),
-    "VMJIT_CHECK":     ("--check",     "1: compare each region with the reference evaluator"),
-    "VMJIT_PASSES":    ("",            "passes to run, separated by commas, instead of the whole pipeline"),
-    "VMJIT_CACHE_DIR": ("--cache-dir", "folder for compiled code; empty: none, as --no-cache"),
-    "VMJIT_TRACEBACK": ("",            "1: show where in vmjit an internal error happened"),
+    "VMJIT_DUMP":       ("--dump",      "dump categories, separated by commas"),
+    "VMJIT_FILTER":     ("--filter",    "dump only these guest addresses: 0x10000-0x10400,0x10468,main"),
+    "VMJIT_LOG":        ("--log",       "file that dumps are appended to, instead of stderr"),
+    "VMJIT_VERIFY":     ("",            "1: verify regions after every pass"),
+    "VMJIT_CHECK":      ("--check",     "1: compare each region with the reference evaluator"),
+    "VMJIT_SLOW_CALLS": ("",            "1: native code makes no system calls, each goes through Python"),
+    "VMJIT_PASSES":     ("",            "passes to run, separated by commas, instead of the whole pipeline"),
+    "VMJIT_CACHE_DIR":  ("--cache-dir", "folder for compiled code; empty: none, as --no-cache"),
+    "VMJIT_TRACEBACK":  ("",            "1: show where in vmjit an internal error happened"),
 }
 # fmt: on
 
@@ -56,9 +57,10 @@ class Settings:
     log          absolute path of the file to dump to, None for stderr
     passes       names of the passes to run, None for all
     cache_dir    folder for compiled code, None for no cache
+    slow_calls   native code makes no system calls itself
     """
 
-    __slots__ = ("cache_dir", "categories", "check", "log", "names", "passes", "ranges", "verify")
+    __slots__ = ("cache_dir", "categories", "check", "log", "names", "passes", "ranges", "slow_calls", "verify")
     cache_dir: str | None
     categories: frozenset[str]
     check: bool
@@ -66,6 +68,7 @@ class Settings:
     names: frozenset[str]
     passes: tuple[str, ...] | None
     ranges: tuple[tuple[int, int], ...]
+    slow_calls: bool
     verify: bool
 
     def __init__(
@@ -78,9 +81,10 @@ class Settings:
         names: frozenset[str] = frozenset(),
         passes: tuple[str, ...] | None = None,
         ranges: tuple[tuple[int, int], ...] = (),
+        slow_calls: bool = False,
         verify: bool = False,
     ) -> None:
-        values = (cache_dir, categories, check, log, names, passes, ranges, verify)
+        values = (cache_dir, categories, check, log, names, passes, ranges, slow_calls, verify)
         for name, value in zip(self.__slots__, values, strict=True):
             object.__setattr__(self, name, value)
 
@@ -121,6 +125,7 @@ class Settings:
             names=names,
             passes=_items(text("VMJIT_PASSES", passes)) or None,
             ranges=ranges,
+            slow_calls=truth("VMJIT_SLOW_CALLS", None),
             verify=truth("VMJIT_VERIFY", verify),
         )
 

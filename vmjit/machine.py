@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from ctypes import addressof
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TextIO
@@ -18,6 +19,7 @@ from vmjit.engine.service import Service
 from vmjit.guest import get
 from vmjit.ir.exits import ExitReason
 from vmjit.linux import Exited, Killed, Process
+from vmjit.linux.native_calls import NATIVE_CALLS
 from vmjit.linux.signal_frame import UserRegisters
 from vmjit.linux.signals import deliver, fault
 from vmjit.loader import elf
@@ -161,6 +163,13 @@ class Machine:
         process.before_fork = self._lock_for_fork
         process.after_fork_in_parent = self._unlock_after_fork
         process.after_fork_in_child = self._begin_as_child
+        if process.strace is None and self.hart.tier is not Tier.REFERENCE and not self._wants_slow_calls():
+            usable = process.reserved_fds.usable
+            self.hart.make_calls(NATIVE_CALLS, addressof(usable), len(usable))
+
+    def _wants_slow_calls(self) -> bool:
+        """The reference evaluator makes no system calls, so it could not check what comes after one in a region."""
+        return self.settings.slow_calls or self.settings.check
 
     def _lock_for_fork(self) -> None:
         """What another thread holds while the process is copied would stay locked in the child for ever.

@@ -30,7 +30,7 @@ def test_ir(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_dumps(capsys: pytest.CaptureFixture[str]) -> None:
     names = {line.split()[0] for line in printed(capsys, "dumps") if line}
-    assert names == {"category", "-" * len("unimplemented"), "variable", "-" * len("VMJIT_CACHE_DIR")} | {
+    assert names == {"category", "-" * len("unimplemented"), "variable", "-" * len("VMJIT_SLOW_CALLS")} | {
         *CATEGORIES,
         *VARIABLES,
     }

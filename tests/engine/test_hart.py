@@ -3,6 +3,7 @@
 That the toy runs here is the proof that nothing of a real guest is in the core.
 """
 
+import os
 import threading
 import time
 from pathlib import Path
@@ -108,6 +109,16 @@ def test_what_is_no_instruction(tier: Tier) -> None:
     with harts(assemble("li r1, 1") + b"\xff\xff", tier) as hart:
         assert hart.run() == Stop(ExitReason.ILLEGAL, CODE + 2, 0xFFFF)
         assert word(hart, "instret") == 1
+
+
+@native_tiers
+def test_a_call_that_native_code_makes(tier: Tier) -> None:
+    """Its result goes where the guest wants it, and the guest goes on; another call stops it as ever."""
+    with harts(assemble("call r6, 0x10002\nli r1, 7\nhalt\nadd r4, r1, r0\nli r1, 8\nhalt"), tier) as hart:
+        hart.make_calls(((7, "getpid", ()), (8, "no_such_call", ())), 0, 0)
+        assert hart.run() == Stop(ExitReason.SYSCALL, CODE + 12, 0)
+        assert (word(hart, "r4"), word(hart, "r1"), hart.instructions) == (os.getpid(), 8, 6)
+        assert hart.counters.exits["SYSCALL"] == 1
 
 
 @every_tier

@@ -12,8 +12,8 @@ from machines import CODE, LOOP, assemble, interpreter_of, request_for
 
 from vmjit.debug import Settings
 from vmjit.engine import worker as worker_module
-from vmjit.engine.cache import Cache, Region
-from vmjit.engine.worker import INTERPRETER_SYMBOLS, Worker, receive, send, serve
+from vmjit.engine.cache import Cache, Region, calls_key
+from vmjit.engine.worker import INTERPRETER_SYMBOLS, Worker, is_answer, receive, send, serve
 from vmjit.errors import GuestError
 from vmjit.jit.blob import Blob
 
@@ -109,6 +109,24 @@ def test_the_interpreter_has_its_table_behind_it(tmp_path: Path) -> None:
     assert of["clock"] == blob.symbols["emulate"]
     assert of["mov"] == of["add"] != of["ld"], "an abbreviation is executed by what it stands for"
     assert max(table) < blob.symbols["handlers"]
+
+
+def test_system_calls_are_kept_by_what_they_are(tmp_path: Path, pipe: list[int]) -> None:
+    made, calls = worker(tmp_path), ((7, "getpid", ()), (8, "no_such_call", ("number",)))
+    request = ("calls", 16, calls)
+    send(pipe[1], ("calls", 3, *request[1:]))
+    (back, target) = os.pipe()
+    os.close(pipe[1])
+    pipe[1] = -1
+    serve(made, pipe[0], target)
+    answer = receive(back)
+    assert answer is not None and is_answer(3, request, answer)
+    assert made.cache.get(calls_key(16, calls)) == Blob.from_bytes(answer[2])
+    assert made.cache.get(calls_key(17, calls)) is made.cache.get(calls_key(16, calls[:1])) is None
+    assert not is_answer(3, request, (3, True, Blob(b"", {"trap": 0}).to_bytes()))
+    assert not is_answer(3, request, (3, True, b"nonsense"))
+    os.close(back)
+    os.close(target)
 
 
 def test_only_code_that_ran_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:

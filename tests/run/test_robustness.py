@@ -195,6 +195,7 @@ def test_truncated_at_many_places(save: Save) -> None:
 
 
 ENDLESS = "loop:\naddi t0, t0, 1\njal zero, @loop"
+CALLS = "loop:\naddi a7, zero, 172\necall\njal zero, @loop"
 READING = "addi a0, zero, 0\nlui a1, 0x20\naddi a2, zero, 1\naddi a7, zero, 63\necall"
 
 
@@ -231,7 +232,7 @@ def wait_until_running(process: "subprocess.Popen[bytes]", text: str) -> None:
 
 
 @pytest.mark.parametrize("tier", TIERS)
-@pytest.mark.parametrize("text", [ENDLESS, READING], ids=["loop", "read"])
+@pytest.mark.parametrize("text", [ENDLESS, CALLS, READING], ids=["loop", "calls", "read"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_end_it_at_once(
     save: Save, started: Callable[..., "subprocess.Popen[bytes]"], tier: str, text: str, number: int
@@ -247,7 +248,7 @@ def test_signals_end_it_at_once(
 
 
 @pytest.mark.parametrize("tier", TIERS)
-@pytest.mark.parametrize("text", [ENDLESS, READING], ids=["loop", "read"])
+@pytest.mark.parametrize("text", [ENDLESS, CALLS, READING], ids=["loop", "calls", "read"])
 def test_timeout(save: Save, started: Callable[..., "subprocess.Popen[bytes]"], tier: str, text: str) -> None:
     process = started(*TIERS[tier], "--timeout", 0.5, save(program(text)))
     assert process.wait(SECONDS) == 124
@@ -255,8 +256,9 @@ def test_timeout(save: Save, started: Callable[..., "subprocess.Popen[bytes]"], 
 
 
 @pytest.mark.parametrize("tier", TIERS)
-def test_max_instructions(save: Save, tier: str) -> None:
-    assert_ends_by_limit = run(*TIERS[tier], "--max-instructions", 100_000, save(program(ENDLESS)))
+@pytest.mark.parametrize("text", [ENDLESS, CALLS], ids=["loop", "calls"])
+def test_max_instructions(save: Save, tier: str, text: str) -> None:
+    assert_ends_by_limit = run(*TIERS[tier], "--max-instructions", 100_000, save(program(text)))
     assert assert_ends_by_limit.returncode == 124
     assert assert_ends_by_limit.stderr.startswith("vmjit: stopped after 1000")
 

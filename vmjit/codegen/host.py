@@ -1,9 +1,11 @@
 """What is particular to the host: x86-64 with Linux. All other generated text is the same on every host.
 
 The IEEE exceptions and the rounding mode of guest code live in MXCSR while it runs: Intel SDM volume 1, 10.2.3.
+System calls take their number in rax: syscall(2).
 Offsets in ucontext_t and siginfo_t are those of Linux's <asm/sigcontext.h> and <asm-generic/siginfo.h>.
 """
 
+from collections.abc import Sequence
 from functools import cache
 
 FAULT_ADDRESS_OFFSET = 16  # si_addr in siginfo_t
@@ -16,6 +18,21 @@ MXCSR_FLAGS = 0x3F
 
 FLOAT_REGISTER = "x"  # the constraint of inline assembly for a register that holds floats
 PAUSE = "call void @llvm.x86.sse2.pause()"
+
+SYSTEM_CALLS = {  # <asm/unistd_64.h>
+    **{"read": 0, "write": 1, "lseek": 8, "pread64": 17, "pwrite64": 18, "readv": 19, "writev": 20, "sched_yield": 24},
+    **{"getpid": 39, "getuid": 102, "getgid": 104, "geteuid": 107, "getegid": 108, "getppid": 110, "gettid": 186},
+    "futex": 202,
+}
+SYSTEM_CALL_REGISTERS = ("rdi", "rsi", "rdx", "r10", "r8", "r9")
+
+
+def system_call(result: str, name: str, arguments: Sequence[str]) -> str:
+    """Text that makes a call of SYSTEM_CALLS with i64 arguments; the i64 `result` is minus an errno when it failed."""
+    operands = ", ".join(f"i64 {argument}" for argument in (SYSTEM_CALLS[name], *arguments))
+    used = "".join(f",{{{register}}}" for register in SYSTEM_CALL_REGISTERS[: len(arguments)])
+    constraints = f"={{rax}},{{rax}}{used},~{{rcx}},~{{r11}},~{{memory}},~{{dirflag}},~{{fpsr}},~{{flags}}"
+    return f'{result} = call i64 asm sideeffect "syscall", "{constraints}"({operands})'
 
 
 def read_control(result: str, scratch: str) -> str:

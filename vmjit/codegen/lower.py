@@ -423,11 +423,13 @@ class _Lowering:
 
     def exit(self, reason: str, pc: str, argument: str) -> None:
         """Return to the host."""
+        if reason == "syscall" and argument == "0":
+            self.go(self.pointer_word("trap"), self.slot_at(pc))
+            return
         if self.handler is None and argument == "0" and pc.isdigit() and int(pc) < 1 << ADDRESS_BITS:
             # A region has many of these; the common code is elsewhere, and gets the reason in place of the arena, and
             # the address as its slot.
-            slot = self.fresh()
-            self.emit(f"{slot} = getelementptr i8, ptr %slots, i64 {int(pc) * SLOT_SCALE}")
+            slot = self.slot_at(pc)
             number = int(ExitReason[reason.upper()])
             self.go(self.pointer_word("leave"), slot, f"inttoptr (i64 {number} to ptr)")
             return
@@ -453,14 +455,7 @@ class _Lowering:
             return
         if kind != "fall":
             self.require_time(pc)
-        slot = self.fresh()
-        if target.is_const:
-            assert isinstance(target.attr, int)
-            self.emit(f"{slot} = getelementptr i8, ptr %slots, i64 {target.attr * SLOT_SCALE}")
-        else:
-            shifted = self.fresh()
-            self.emit(f"{shifted} = shl i64 {pc}, {SLOT_SHIFT}")
-            self.emit(f"{slot} = getelementptr i8, ptr %slots, i64 {shifted}")
+        slot = self.slot_at(pc)
         offset = self.offset(slot)
         if self.handler is not None:
             if kind in profile.NOTED:
@@ -469,6 +464,17 @@ class _Lowering:
             self.tail(slot, offset, "%code")
         else:
             self.leave_region(slot, offset)
+
+    def slot_at(self, pc: str) -> str:
+        """The slot of an address, a number or a name."""
+        if pc.isdigit():
+            offset = str(int(pc) * SLOT_SCALE)
+        else:
+            offset = self.fresh()
+            self.emit(f"{offset} = shl i64 {pc}, {SLOT_SHIFT}")
+        slot = self.fresh()
+        self.emit(f"{slot} = getelementptr i8, ptr %slots, i64 {offset}")
+        return slot
 
     def offset(self, slot: str) -> str:
         """The code of a slot, as an offset in the arena."""

@@ -74,6 +74,7 @@ def runtime(layout: Layout) -> str:
             _fault(layout),
             _cold(layout),
             _leave(layout),
+            _syscall(layout),
             _illegal(layout),
             _emulate(layout),
         )
@@ -214,6 +215,15 @@ define {CONVENTION} void @leave({PARAMETERS}) nounwind {{
 {put(layout, "arg", "i64", "0", "x")}
 {put(layout, "instret", "i64", "%instret", "x")}
 ret void
+}}"""
+
+
+def _syscall(layout: Layout) -> str:
+    """Where `trap` leads unless native code makes system calls, see codegen/calls.py."""
+    return f"""
+define {CONVENTION} void @syscall({PARAMETERS}) nounwind {{
+{pc_of_slot("%pc")}
+{leave(layout, ExitReason.SYSCALL, "%pc", "0", "s")}
 }}"""
 
 

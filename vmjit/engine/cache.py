@@ -29,6 +29,8 @@ from vmjit.jit.host import host_identity
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from vmjit.codegen.calls import Call
+
 MAX_BYTES = 256 << 20  # of one folder; half of it goes, the oldest files first, when it is exceeded
 _CODE_PACKAGES = ("codegen", "engine", "guest", "guest/riscv", "ir", "isa", "jit", "passes")
 _DIGEST_BYTES = 16
@@ -91,6 +93,11 @@ def variant(passes: str, precise: bool) -> str:
 def region_key(pc: int, entries: tuple[int, ...], ranges: Ranges, shape: str, code: bytes, variant: str) -> str:
     """The name of the file of a region made from these bytes, those of all ranges one after another."""
     return f"{_REGION_PREFIX}{pc:x}-{digest(marshal.dumps((entries, ranges, shape), 2), code, variant)}"
+
+
+def calls_key(descriptors: int, calls: tuple[Call, ...]) -> str:
+    """The name of the file of the system calls that native code makes."""
+    return f"calls-{digest(marshal.dumps((descriptors, calls), 2))}"
 
 
 class Cache:

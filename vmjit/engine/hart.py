@@ -14,7 +14,7 @@ from functools import cached_property
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from vmjit.engine.cache import Cache, Region, variant
+from vmjit.engine.cache import Cache, Region, calls_key, variant
 from vmjit.engine.native import FOREVER, Native
 from vmjit.engine.regions import Regions
 from vmjit.ir.exits import ExitReason
@@ -23,6 +23,7 @@ from vmjit.jit.blob import Blob
 from vmjit.memory.address_space import EXECUTE, PAGE_SIZE, WRITE
 
 if TYPE_CHECKING:
+    from vmjit.codegen.calls import Call
     from vmjit.debug import Settings
     from vmjit.engine.reference import Reference
     from vmjit.engine.service import Service
@@ -132,6 +133,22 @@ class Hart:
         from vmjit.engine.reference import Reference
 
         return Reference(self.guest, self.memory, self.words)
+
+    def make_calls(self, calls: tuple[Call, ...], descriptors: int, count: int) -> None:
+        """Let native code make these system calls itself, on descriptors that a table of `count` bytes allows.
+
+        All others stop the hart as ever; if the code cannot be had, all do.
+        """
+        from vmjit.errors import CompileError
+
+        found = self.cache.get(calls_key(count, calls))
+        try:
+            if found is None:
+                found = Blob.from_bytes(self.service.wait(("calls", count, calls)))
+        except CompileError as error:
+            self.counters.failures.append(f"system calls: {error}")
+            return
+        self.native.place_calls(found, descriptors)
 
     # Running.
 
@@ -260,6 +277,8 @@ class Hart:
         layout, words = self.guest.layout, self.words
         address = words[layout.word("fault_address")] - self.memory.base
         code = words[layout.word("fault_code")] - self.native.arena.base
+        if code in self.native.calls:  # on an address that the guest passed; nothing was done
+            return Stop(ExitReason.SYSCALL, words[self._pc], 0)
         in_region = code >= INTERPRETER_SIZE
         if in_region:
             pc = self.regions.pc_at(code)

@@ -26,7 +26,7 @@ from vmjit.ir.layout import (
     Layout,
 )
 from vmjit.jit.arena import Arena
-from vmjit.jit.blob import Blob
+from vmjit.jit.blob import ALIGNMENT, Blob
 from vmjit.memory.address_space import AddressSpace
 from vmjit.memory.reservation import Reservation
 
@@ -75,16 +75,30 @@ class Native:
             ("handlers", self.symbol("handlers")),
             ("cold", self.symbol("cold")),
             ("leave", self.symbol("leave")),
+            ("trap", self.symbol("syscall")),
         ):
             self.words[layout.word(name)] = value
         enter = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.symbol("enter"))
         state = self.state.base
         self.enter: Callable[[], None] = partial(enter, state)
+        self.calls = range(0)  # arena offsets of the code that `trap` leads to
         self._catch_faults()
 
     def symbol(self, name: str) -> int:
         """The host address of a function or table of the interpreter."""
         return self.arena.base + self.interpreter.symbols[name]
+
+    def place_calls(self, blob: Blob, descriptors: int) -> None:
+        """Let system calls go to this code, made by codegen/calls.py; `descriptors` is the address of its table."""
+        start = -(-len(self.interpreter.code) // ALIGNMENT) * ALIGNMENT
+        self.calls = range(start, start + len(blob.code))
+        if self.calls.stop > INTERPRETER_SIZE:
+            raise ValueError(f"interpreter and system calls have {self.calls.stop} bytes, more than {INTERPRETER_SIZE}")
+        base = self.arena.place(start, blob.code)
+        clock = ctypes.cast(ctypes.CDLL(None).clock_gettime, ctypes.c_void_p).value or 0
+        ctypes.c_uint64.from_address(base + blob.symbols["clock"]).value = clock
+        ctypes.c_uint64.from_address(base + blob.symbols["descriptors"]).value = descriptors
+        self.words[self.layout.word("trap")] = base + blob.symbols["trap"]
 
     def set_heat(self, threshold: int) -> None:
         """Every jump target counts as hot after `threshold` jumps to it."""

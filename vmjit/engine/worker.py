@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from vmjit.debug import Settings, wants_traceback
-from vmjit.engine.cache import Cache, Region, region_key, variant
+from vmjit.engine.cache import Cache, Region, calls_key, region_key, variant
 from vmjit.engine.code import Code
 from vmjit.errors import VmjitError
 from vmjit.jit.blob import Blob
 
 if TYPE_CHECKING:
+    from vmjit.codegen.calls import Call
     from vmjit.engine.code import Chunk
     from vmjit.engine.formation import Former
     from vmjit.engine.trace import Tracer
@@ -32,8 +33,11 @@ if TYPE_CHECKING:
     from vmjit.jit.compiler import Compiler
 
 # Symbols of the interpreter that the host looks up; the names of handlers would only cost time at every start.
-INTERPRETER_SYMBOLS = ("enter", "fault", "cold", "leave", "previous", "signal", "illegal", "emulate", "handlers")
+INTERPRETER_SYMBOLS = (
+    *("enter", "fault", "cold", "leave", "syscall", "previous", "signal", "illegal", "emulate", "handlers"),
+)
 INTERPRETER_KEY = "interpreter"
+CALLS_SYMBOLS = ("trap", "descriptors", "clock")
 WORD = 8  # bytes of an entry of the handler table
 ANSWER_SECONDS = 60  # an answer takes less than one, on a machine that is not overloaded
 LARGEST_MESSAGE = 64 << 20  # bytes; requests and answers have some 100 KB
@@ -91,6 +95,8 @@ def is_answer(number: int, request: tuple[Any, ...], answer: tuple[Any, ...]) ->
             return isinstance(result, str)
         if request[0] == "interpreter":
             return set(INTERPRETER_SYMBOLS) <= set(Blob.from_bytes(result).symbols)
+        if request[0] == "calls":
+            return set(CALLS_SYMBOLS) <= set(Blob.from_bytes(result).symbols)
         if request[0] == "region" and result is not None:
             data, seconds, cached = result
             Region.from_bytes(data)
@@ -140,6 +146,18 @@ class Worker:
         self.cache.put(INTERPRETER_KEY, kept)
         return kept.to_bytes()
 
+    def calls(self, descriptors: int, calls: tuple[Call, ...]) -> bytes:
+        """The system calls that native code makes itself, see codegen/calls.py."""
+        from vmjit.codegen.calls import Registers, trap
+        from vmjit.engine.compile import LLVM_PASSES
+
+        abi = self.guest.syscall
+        registers = Registers(abi.number, abi.arguments, abi.result)
+        text = trap(self.guest.layout, registers, descriptors, calls)
+        blob, _ = self.compiler.compile(text, LLVM_PASSES)
+        self.cache.put(calls_key(descriptors, calls), blob)
+        return blob.to_bytes()
+
     def region(
         self, pc: int, chunks: list[Chunk], jumps: list[tuple[int, int]], limit: int, precise: bool = False
     ) -> tuple[bytes, dict[str, float], bool] | None:
@@ -166,14 +184,18 @@ class Worker:
 
 def serve(worker: Worker, source: int, target: int, patience: int = 0) -> None:
     """Answer requests until there are no more; end the process when one takes longer than `patience`, in seconds."""
+    makers: dict[str, Callable[..., Any]] = {
+        "interpreter": worker.interpreter,
+        "calls": worker.calls,
+        "region": worker.region,
+    }
     while (request := receive(source)) is not None:
         if patience:
             signal.alarm(patience)
         kind, number, *arguments = request
         answer: tuple[Any, ...]
         try:
-            result = worker.interpreter() if kind == "interpreter" else worker.region(*arguments)
-            answer = (number, True, result)
+            answer = (number, True, makers[kind](*arguments))
         except VmjitError as error:
             answer = (number, False, f"{type(error).__name__}: {error}")
         except (MemoryError, RecursionError, ArithmeticError, LookupError, TypeError, ValueError) as error:

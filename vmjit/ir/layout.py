@@ -26,6 +26,7 @@ ENGINE_WORDS = {
             "handlers",  # host address of the table of interpreter handlers: offsets from `code` by variant
             "cold",  # host address of the native code for jumps from regions into interpreted code
             "leave",  # host address of the native code that returns from a region to the host
+            "trap",  # host address of the native code that a system call goes to, with the slot of what comes after it
             "host_stack",  # stack pointer of the native entry function, for recovery from a host fault
             "host_frame",  # its frame pointer, the one register that guest code must leave as it was
             "access_slot",  # slot of the instruction that accesses memory (interpreter)

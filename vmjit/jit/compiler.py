@@ -89,6 +89,7 @@ class Compiler:
             llvm.set_option("vmjit", option)
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
+        llvm.initialize_native_asmparser()  # for the text of inline assembly
         self.cpu = llvm.get_host_cpu_name() if cpu is None else cpu
         if features is None:
             features = llvm.get_host_cpu_features().flatten() if cpu is None else ""

@@ -16,6 +16,7 @@ from struct import error as StructError
 from vmjit.errors import MemoryAccessError
 from vmjit.linux.abi import NAMES
 from vmjit.linux.buffers import PAGE
+from vmjit.linux.native_calls import ReservedDescriptors
 from vmjit.linux.outcome import SyscallError
 from vmjit.linux.signals import SIGPIPE, Signals, send_to_self
 from vmjit.linux.stack import map_stack, write_stack
@@ -80,7 +81,7 @@ class Process:
         self.stack_top = self.brk_start = self.brk_end = 0
         self.children: set[int] = set()
         self.hidden_children: set[int] = set()
-        self.reserved_fds: set[int] = set()
+        self.reserved_fds = ReservedDescriptors()
         self.vfork_fd: int | None = None
         self._reported: set[str] = set()
 
