@@ -3,8 +3,9 @@
 A loop's header that checks p + i + c, p one of its parameters and i invariant, needs no check after the first round if
 every way back passes p + strides: the access behind the check did not fault, so its address was in guest memory, and
 the next one is a few strides away, which is guest memory or a guard area that faults (see bounds.py). So the check goes
-to the edges that enter the loop, with a test that strides not known are small. Checks further down in the loop of an
-address that is strides away from the header's go as well. Where a test fails, the region is left as the check would.
+to the edges that enter the loop, with a test that strides not known are small. Checks further down in the loop go as
+well: of an address that is strides away from the header's, and of one that advances like it and that each round
+accesses. Where a test fails, the region is left as the header's check would.
 """
 
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from vmjit.ir.block import CONST, Block, Edge, Region, Terminator, Value
 from vmjit.ir.ops import OPS
 from vmjit.ir.types import signed
+from vmjit.passes.access import root_of
 from vmjit.passes.edit import remove_unreachable
 
 STRIDE_BITS = 29  # a stride that is not known must be below 2**29 in size
@@ -22,6 +24,7 @@ DEEPEST = 8  # additions that an address is taken apart into
 _ADD, _AND, _ULT, _IN_GUEST = OPS["add"], OPS["and"], OPS["ult"], OPS["in_guest"]
 
 Leaves = tuple[tuple[Value, ...], int]  # values and a constant that add up to an address
+Test = tuple[Value, tuple[Value, ...]]  # an address and its strides
 
 
 def run(region: Region) -> Region:
@@ -39,6 +42,16 @@ def _checked(block: Block) -> Value | None:
     """The address that the block ends with a check of."""
     end = block.end
     return end.args[0].args[0] if end.kind == "branch" and end.args[0].op is _IN_GUEST else None
+
+
+def _accesses(block: Block, address: Value) -> bool:
+    """Whether the first thing a block does is an access near an address."""
+    for value in block.ops:
+        if value.op.reads_memory or value.op.writes_memory:
+            return bool(value.args) and root_of(value.args[0]) is address
+        if value.op.raises_flags:
+            return False
+    return False
 
 
 def _leaves(address: Value) -> Leaves:
@@ -90,10 +103,14 @@ class _Loops:
             entering = [edge for block, edge in self.predecessors[header] if not self.dominates(header, block)]
             if strides is None or abs(constant) >= MOST_CONSTANT or not self.can_copy(header):
                 continue
-            for edge in entering:
-                self.guard(edge, header, address, strides)
-            self.drop(header)
             self.drop_dependent(header, leaves, strides)
+            others_too = self.in_every_round(header)
+            tests = [(address, strides), *others_too.values()]
+            for edge in entering:
+                self.guard(edge, header, tests)
+            self.drop(header)
+            for block in others_too:
+                self.drop(block)
             return
 
     def dominates(self, block: Block, other: Block) -> bool:
@@ -127,6 +144,41 @@ class _Loops:
             found += strides
         return tuple(dict.fromkeys(found)) if ways_back else None
 
+    def in_every_round(self, header: Block) -> dict[Block, Test]:
+        """The other checks that may go: each round makes them and what they guard, and the address advances by little.
+
+        Before the loop they are made of what enters the header, and leave where the header's own would.
+        """
+        backs = [block for block, _ in self.predecessors[header] if self.dominates(header, block)]
+        found: dict[Block, Test] = {}
+        for block in self.region.blocks:
+            address = _checked(block) if block is not header and block.terminator is not None else None
+            if address is None or not self.dominates(header, block):
+                continue
+            guarded = block.end.edges[0].block
+            if not (_accesses(guarded, address) and all(self.dominates(guarded, back) for back in backs)):
+                continue
+            test = self.advancing(header, address)
+            if test is not None:
+                found[block] = test
+        return found
+
+    def advancing(self, header: Block, address: Value) -> Test | None:
+        """An address made of one parameter of the header, invariants and a constant; and its strides."""
+        leaves, constant = _leaves(address)
+        moving = [(number, param) for number, param in enumerate(header.params) if param in leaves]
+        moving = [(number, param) for number, param in moving if not self.is_invariant(param, header)]
+        if len(moving) != 1 or abs(constant) >= MOST_CONSTANT:
+            return None
+        ((number, param),) = moving
+        others = _without(leaves, (param,))
+        strides = self.strides(header, number)
+        if others is None or param in others or strides is None:
+            return None
+        if not all(self.is_invariant(value, header) for value in others):
+            return None
+        return address, strides
+
     def can_copy(self, header: Block) -> bool:
         """Whether the exit can be taken before the loop: the header does nothing that it would leave out."""
         cold = header.end.edges[1].block
@@ -147,8 +199,8 @@ class _Loops:
                 work += value.args
         return found
 
-    def guard(self, edge: Edge, header: Block, address: Value, strides: tuple[Value, ...]) -> None:
-        """Test on one way into the loop what the header tested."""
+    def guard(self, edge: Edge, header: Block, tests: list[Test]) -> None:
+        """Test on one way into the loop what the header tested, and what was tested further down."""
         copies = dict(zip(header.params, edge.args, strict=True))
         cold = header.end.edges[1].block
         needed = self.needed(header, cold)
@@ -159,7 +211,12 @@ class _Loops:
         for value in cold.ops:
             outside.ops.append(self.copy(value, copies))
         condition = copies[header.end.args[0]]
-        for value in _small(tuple(copies.get(stride, stride) for stride in strides), condition):
+        for address, _ in tests[1:]:
+            inside = Value(_IN_GUEST, "i1", (self.copy_sum(address, copies, test.ops),))
+            condition = Value(_AND, "i1", (condition, inside))
+            test.ops += [inside, condition]
+        moved = dict.fromkeys(copies.get(stride, stride) for _, strides in tests for stride in strides)
+        for value in _small(tuple(moved), condition):
             test.ops.append(value)
             condition = value
         test.terminator = Terminator("branch", (condition,), (Edge(header, edge.args), Edge(outside)))
@@ -167,6 +224,20 @@ class _Loops:
         args = tuple(copies.get(arg, arg) for arg in end.args)
         outside.terminator = Terminator(end.kind, args, (), end.attr)
         edge.block, edge.args = test, ()
+
+    def copy_sum(self, address: Value, copies: dict[Value, Value], ops: list[Value]) -> Value:
+        """An address of `advancing`, in terms of what enters the loop."""
+        if address in copies:
+            return copies[address]
+        if address.op is CONST:
+            made = Value(CONST, address.type, (), address.attr)
+        elif address.op is _ADD:
+            made = Value(_ADD, address.type, tuple([self.copy_sum(arg, copies, ops) for arg in address.args]))
+        else:
+            return address
+        ops.append(made)
+        copies[address] = made
+        return made
 
     @staticmethod
     def copy(value: Value, copies: dict[Value, Value]) -> Value:
@@ -181,7 +252,7 @@ class _Loops:
     def drop_dependent(self, header: Block, leaves: tuple[Value, ...], strides: tuple[Value, ...]) -> None:
         """Checks below the header, of addresses that are some strides away from the header's."""
         for block in self.region.blocks:
-            address = _checked(block) if block.terminator is not None else None
+            address = _checked(block) if block is not header and block.terminator is not None else None
             if address is None or not self.dominates(header, block):
                 continue
             others, constant = _leaves(address)
