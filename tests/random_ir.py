@@ -23,6 +23,8 @@ from vmjit.passes.fold import RULES, Rule, Term, Type
 
 REGISTERS = 6
 POINTERS = ("r4", "r5")  # registers that mostly hold addresses
+SINGLE, DOUBLE = "r3", "r2"  # registers that `floats` computes with
+BOX = 0xFFFFFFFF << 32
 FIELDS = ("a", "b")
 HANDLED_SIZE = 4  # bytes of the instruction of a handler
 LAYOUT = Layout((RegisterFile("r", REGISTERS),), ("steps", "fflags", "frm"), flags="fflags", rounding="frm")
@@ -64,6 +66,7 @@ class Shape:
     window: int = 0x1FFF  # the mask of what is added to a base
     loops: float = 0.07  # of statements
     hasty: float = 0.0  # how often what advances in a loop does so by much, where else it is only as wild as addresses
+    floats: float = 0.0  # of statements: arithmetic on registers, and few other writes to these
     checks: bool = False  # tests of addresses whose other side goes on
     handler: bool = False  # of the interpreter: one entry, fields, registers by number, accesses without an address
     rule: str | None = None  # the one peephole rule whose pattern is there, and often
@@ -79,6 +82,9 @@ def random_registers(chance: random.Random, bases: tuple[int, ...]) -> list[int]
     found = [random_register(chance, bases) for _ in range(REGISTERS)]
     for name in POINTERS if tame else ():
         found[int(name[1:])] = chance.choice(bases) + chance.randrange(0x2000)
+    if chance.random() < 0.5:
+        found[int(SINGLE[1:])] = BOX | chance.choice(FLOAT_CORNERS["f32"])
+        found[int(DOUBLE[1:])] = chance.choice(FLOAT_CORNERS["f64"])
     return found
 
 
@@ -192,6 +198,8 @@ class _Builder:
 
     def written(self) -> str:
         """A register to write."""
+        if self.shape.floats and not self.is_wild():
+            return self.chance.choice(("r0", "r1"))
         return self.register() if self.is_wild() else f"r{self.chance.randrange(REGISTERS - len(POINTERS))}"
 
     def is_wild(self) -> bool:
@@ -242,6 +250,9 @@ class _Builder:
             return self.choice(budget, depth)
         if kind < 0.05 + self.shape.loops and depth < 2:
             return self.loop(budget, depth)
+        if self.chance.random() < self.shape.floats:
+            self.float_register()
+            return 0
         kind = self.chance.random()
         for limit, make in (
             (0.16, self.access),
@@ -380,6 +391,33 @@ class _Builder:
             self.append("bitcast", pair[1], self.value(pair[0]))
         else:
             self.float_conversion(type)
+
+    def float_register(self) -> None:
+        """A register that holds a boxed single, or a double, is read, computed with and written; or only some of it."""
+        chance = self.chance
+        single = chance.random() < 0.6
+        type, register = ("f32", SINGLE) if single else ("f64", DOUBLE)
+        bits = self.append("get", "i64", attr=register)
+        if single:
+            high = self.hidden("lshr", "i64", bits, self.constant("i64", 32))
+            is_boxed = self.hidden("eq", "i1", high, self.constant("i64", 0xFFFFFFFF))
+            low = self.hidden("trunc", "i32", bits)
+            bits = self.append("select", "i32", is_boxed, low, self.constant("i32", 0x7FC00000))
+        value = self.append("bitcast", type, bits)
+        kind = chance.randrange(8)
+        if kind == 0:
+            self.append(chance.choice(FLOAT_COMPARISONS), "i1", value, self.value(type))
+            return
+        if kind < 6:
+            op = chance.choice(ARITHMETIC)
+            operands = [value, *(self.value(type) for _ in OPS[op].operands[1:])]
+            value = self.append("fcanon", type, self.hidden(op, type, *operands, attr="dynamic"))
+        elif kind == 6:
+            value = self.value(type)
+        integer = self.append("bitcast", f"i{WIDTH[type]}", value)
+        if single:
+            integer = self.hidden("or", "i64", self.hidden("zext", "i64", integer), self.constant("i64", BOX))
+        self.append("set", None, integer, attr=register)
 
     def float_conversion(self, type: str) -> None:
         chance = self.chance

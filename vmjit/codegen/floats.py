@@ -110,8 +110,8 @@ _NAN = "0x7FF8000000000000"  # canonical, and as a float too
 _QUIET = frozenset(("fadd", "fsub", "fmul", "fdiv", "fsqrt", "fconvert"))  # never give a signalling NaN
 
 # A branch, not a select: that would wait for the comparison. A dependent chain on a host with AVX-512, where LLVM has a
-# mask register made for the select, takes 4.4 ns an operation so and 1.0 by branches. The NaN is hidden from LLVM, which
-# would copy it before the branch, and then the number behind it: two moves on the way of every number.
+# mask register made for the select, takes 4.4 ns an operation so and 1.0 by branches. The NaN is hidden from LLVM: it
+# would copy it before the branch and then the number over it, two moves on the way of every number.
 _CANONICAL = """\
 {test}
 br i1 {r}.n, label %{l}.cold, label %{l}.number{cold}

@@ -149,19 +149,24 @@ class _Loops:
 
         Before the loop they are made of what enters the header, and leave where the header's own would.
         """
-        backs = [block for block, _ in self.predecessors[header] if self.dominates(header, block)]
         found: dict[Block, Test] = {}
         for block in self.region.blocks:
             address = _checked(block) if block is not header and block.terminator is not None else None
-            if address is None or not self.dominates(header, block):
-                continue
-            guarded = block.end.edges[0].block
-            if not (_accesses(guarded, address) and all(self.dominates(guarded, back) for back in backs)):
+            if address is None or not self.is_in_every_round(header, block.end.edges[0].block, address):
                 continue
             test = self.advancing(header, address)
             if test is not None:
                 found[block] = test
         return found
+
+    def is_in_every_round(self, header: Block, block: Block, address: Value) -> bool:
+        """Whether no way back passes by a block, which accesses that address."""
+        backs = [before for before, _ in self.predecessors[header] if self.dominates(header, before)]
+        return (
+            _accesses(block, address)
+            and self.dominates(header, block)
+            and all(self.dominates(block, back) for back in backs)
+        )
 
     def advancing(self, header: Block, address: Value) -> Test | None:
         """An address made of one parameter of the header, invariants and a constant; and its strides."""
