@@ -373,7 +373,7 @@ def is_within_region(hart: Hart, loop: Loop) -> bool:
         return hart.native.code_of(loop.pc) >= INTERPRETER_SIZE
     start = loop.pc - 4 * len(loop.operation.operands)  # of an iteration
     placed = hart.regions.find(hart.native.code_of(start))
-    return placed is not None and any(first <= start <= loop.pc < end for first, end in placed.ranges)
+    return placed is not None and any(first <= start <= loop.pc < end for first, end in placed.region.ranges)
 
 
 def compared(loop: Loop, vectors: Vectors, run: Run) -> list[str]:

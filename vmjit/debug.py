@@ -40,6 +40,7 @@ VARIABLES = {  # name: (option of `vmjit run` that does the same, what it holds)
     "VMJIT_CHECK":      ("--check",     "1: compare each region with the reference evaluator"),
     "VMJIT_SLOW_CALLS": ("",            "1: native code makes no system calls, each goes through Python"),
     "VMJIT_PASSES":     ("",            "passes to run, separated by commas, instead of the whole pipeline"),
+    "VMJIT_PGO":        ("--pgo",       "off: learn nothing from earlier runs of the program"),
     "VMJIT_CACHE_DIR":  ("--cache-dir", "folder for compiled code; empty: none, as --no-cache"),
     "VMJIT_TRACEBACK":  ("",            "1: show where in vmjit an internal error happened"),
 }
@@ -56,17 +57,19 @@ class Settings:
     names        symbols to dump; with neither names nor ranges, everything is
     log          absolute path of the file to dump to, None for stderr
     passes       names of the passes to run, None for all
+    pgo          begin with the regions that the last run of the program ended with
     cache_dir    folder for compiled code, None for no cache
     slow_calls   native code makes no system calls itself
     """
 
-    __slots__ = ("cache_dir", "categories", "check", "log", "names", "passes", "ranges", "slow_calls", "verify")
+    __slots__ = ("cache_dir", "categories", "check", "log", "names", "passes", "pgo", "ranges", "slow_calls", "verify")
     cache_dir: str | None
     categories: frozenset[str]
     check: bool
     log: str | None
     names: frozenset[str]
     passes: tuple[str, ...] | None
+    pgo: bool
     ranges: tuple[tuple[int, int], ...]
     slow_calls: bool
     verify: bool
@@ -80,11 +83,12 @@ class Settings:
         log: str | None = None,
         names: frozenset[str] = frozenset(),
         passes: tuple[str, ...] | None = None,
+        pgo: bool = True,
         ranges: tuple[tuple[int, int], ...] = (),
         slow_calls: bool = False,
         verify: bool = False,
     ) -> None:
-        values = (cache_dir, categories, check, log, names, passes, ranges, slow_calls, verify)
+        values = (cache_dir, categories, check, log, names, passes, pgo, ranges, slow_calls, verify)
         for name, value in zip(self.__slots__, values, strict=True):
             object.__setattr__(self, name, value)
 
@@ -104,6 +108,7 @@ class Settings:
         verify: bool | None = None,
         check: bool | None = None,
         passes: str | None = None,
+        pgo: bool | None = None,
         cache_dir: str | None = None,
     ) -> Settings:
         """What the variables say, where no argument says otherwise. Raises SettingsError."""
@@ -124,6 +129,7 @@ class Settings:
             log=_absolute(log),
             names=names,
             passes=_items(text("VMJIT_PASSES", passes)) or None,
+            pgo=_truth("VMJIT_PGO", variables.get("VMJIT_PGO", "on")) if pgo is None else pgo,
             ranges=ranges,
             slow_calls=truth("VMJIT_SLOW_CALLS", None),
             verify=truth("VMJIT_VERIFY", verify),

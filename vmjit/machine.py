@@ -59,6 +59,12 @@ def _signal_of(stop: Stop) -> int:
     return SIGBUS if stop.signal == SIGBUS else SIGNALS[stop.reason]
 
 
+def _version_of(path: str) -> str:
+    """Names a program's file for as long as it is not changed."""
+    found = os.stat(path)
+    return f"{os.path.realpath(path)} {found.st_size} {found.st_mtime_ns}"
+
+
 def _hart_class(settings: Settings) -> type[Hart]:
     if not settings.check:
         return Hart
@@ -131,7 +137,14 @@ class Machine:
         )
         self.cache = Cache(self.settings.cache_dir, self.guest.name)
         self.hart = _hart_class(self.settings)(
-            self.guest, self.memory, self.service, self.cache, self.settings, tier=tier, sync=sync
+            self.guest,
+            self.memory,
+            self.service,
+            self.cache,
+            self.settings,
+            tier=tier,
+            sync=sync,
+            program=_version_of(path),
         )
         self.hart.set_limit(max_instructions)
         self.seconds = 0.0
@@ -204,6 +217,8 @@ class Machine:
             return Result(None, killed.signal, None)
         finally:
             self.seconds += perf_counter() - began
+            if not self.is_child:
+                self.hart.learn()
 
     def _run(self) -> Result:
         abi, layout, words = self.guest.syscall, self.guest.layout, self.hart.words

@@ -248,7 +248,7 @@ def test_only_what_ran_is_compiled_in_auto(monkeypatch: pytest.MonkeyPatch) -> N
         hart.run()
         assert hart.counters.compiled_instructions == 3
         (placed,) = hart.regions.by_offset.values()
-        assert placed.ranges == ((CODE + 4, CODE + 10),)
+        assert placed.region.ranges == ((CODE + 4, CODE + 10),)
 
 
 class Later:
@@ -532,7 +532,7 @@ def test_a_region_holds_what_it_calls_and_where_it_jumps() -> None:
             stop = hart.run()
             ends[tier] = (stop.reason, stop.pc, registers(hart))
             if tier is Tier.AUTO:
-                whole = [placed for placed in hart.regions.by_offset.values() if len(placed.ranges) == 1]
-                assert any(end - start >= len(code) - 8 for placed in whole for start, end in placed.ranges)
+                whole = [placed for placed in hart.regions.by_offset.values() if len(placed.region.ranges) == 1]
+                assert any(end - start >= len(code) - 8 for placed in whole for start, end in placed.region.ranges)
                 assert hart.counters.exits["HOT"] < 60, "hot code does not leave its region"
     assert ends[Tier.AUTO] == ends[Tier.REFERENCE]

@@ -42,7 +42,7 @@ def test_a_region_is_entered_at_each_of_its_entries(native_of: MakeNative) -> No
     native = native_of(assemble(TEXT))
     regions = Regions(native)
     placed = place(regions, CODE, compiled(assemble(TEXT)))
-    assert placed.entries == (CODE, CODE + 4)
+    assert placed.region.entries == (CODE, CODE + 4)
     assert native.code_of(CODE) == native.code_of(CODE + 4) >= INTERPRETER_SIZE and not native.code_of(CODE + 2)
     assert enter(native, CODE) is ExitReason.SYSCALL
     assert (word(native, "r1"), word(native, "pc")) == (5, CODE + 4)
@@ -95,12 +95,12 @@ def test_a_region_goes_with_each_of_its_pages(native_of: MakeNative, page: int) 
     regions = Regions(native)
     pc = CODE + PAGE - 4
     placed = place(regions, pc, compiled(code, pc))
-    assert placed.ranges == ((pc, pc + 10),)
+    assert placed.region.ranges == ((pc, pc + 10),)
     regions.invalidate(CODE + page * PAGE, PAGE)
     assert regions.epoch == 1 and not regions.by_offset and not regions.by_page
     assert native.code_of(pc) == 0
     assert not native.may_decode(CODE // PAGE + page) and native.may_decode(CODE // PAGE + 1 - page)
-    assert native.arena.allocate(len(placed.blob.code)) == placed.offset, "its memory is free again"
+    assert native.arena.allocate(len(placed.region.blob.code)) == placed.offset, "its memory is free again"
 
 
 def test_other_pages_keep_their_regions(native_of: MakeNative) -> None:

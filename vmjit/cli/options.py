@@ -43,6 +43,7 @@ def settings(options: argparse.Namespace) -> Settings:
         log=options.log,
         check=options.check or None,
         cache_dir="" if options.no_cache else options.cache_dir,
+        pgo=None if options.pgo is None else options.pgo == "on",
     )
 
 
@@ -93,6 +94,7 @@ def _add_run(parser: Parser) -> frozenset[str]:
         tune("--memory", choices=("flat",), default="flat", help="how guest memory is reached (default: flat)"),
         tune("--tier", choices=TIERS, default="auto", help="what executes the program (default: auto)"),
         tune("--cache-dir", metavar="DIR", help=same("--cache-dir")),
+        tune("--pgo", choices=("on", "off"), help=same("--pgo")),
         show("--dump", metavar="CATEGORIES", help=f"{same('--dump')}; vmjit doc dumps lists them"),
         show("--filter", metavar="RANGES", help=same("--filter")),
         show("--log", metavar="FILE", help=same("--log")),

@@ -92,13 +92,14 @@ def emulator_argv(options: argparse.Namespace) -> list[str]:
     command = f"import sys; sys.path[:] = {sys.path!r}; from vmjit.cli import main; sys.exit(main())"
     argv = [sys.executable, "-I", "-c", command, "run", "--raise-signals", "--tier", options.tier]
     for flag, value in (
-        ("--sysroot", options.sysroot),
-        ("--cache-dir", options.cache_dir),
+        ("--sysroot", options.sysroot and os.path.abspath(options.sysroot)),
+        ("--cache-dir", options.cache_dir and os.path.abspath(options.cache_dir)),
+        ("--pgo", options.pgo),
         ("--timeout", options.timeout),
         ("--max-instructions", options.max_instructions),
     ):
         if value is not None:
-            argv += [flag, os.path.abspath(value) if isinstance(value, str) else str(value)]
+            argv += [flag, str(value)]
     return argv + [f"--{name.replace('_', '-')}" for name in PASSED_ON if getattr(options, name)]
 
 

@@ -34,9 +34,10 @@ if TYPE_CHECKING:
 MAX_BYTES = 256 << 20  # of one folder; half of it goes, the oldest files first, when it is exceeded
 _CODE_PACKAGES = ("codegen", "engine", "guest", "guest/riscv", "ir", "isa", "jit", "passes")
 _DIGEST_BYTES = 16
-_REGION_PREFIX = "region-"
+_REGION_PREFIX, _PROGRAM_PREFIX = "region-", "program-"
 
 Ranges = tuple[tuple[int, int], ...]
+Read = Callable[[int, int], bytes | None]  # code: address and size -> bytes
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,48 @@ class Region:
         )
 
 
+@dataclass(frozen=True)
+class Kept:
+    """A region that a run of a program ended with: where it was asked for, its name, and the entries that led to it."""
+
+    pc: int
+    name: str
+    entries: tuple[int, ...]
+    region: Region
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a run of a program leaves to the next: its regions, and where its calls and indirect jumps went."""
+
+    regions: tuple[Kept, ...] = ()
+    jumps: tuple[tuple[int, int], ...] = ()
+
+    def to_bytes(self) -> bytes:
+        regions = [(kept.pc, kept.name, kept.entries, kept.region.to_bytes()) for kept in self.regions]
+        return marshal.dumps((regions, self.jumps))
+
+    @staticmethod
+    def from_bytes(data: bytes) -> Program:
+        """The inverse of to_bytes; ValueError for anything else."""
+        try:
+            regions, jumps = marshal.loads(data)
+            kept = [Kept(pc, name, entries, Region.from_bytes(part)) for pc, name, entries, part in regions]
+            found = Program(tuple(kept), jumps)
+            if not found.is_sound():
+                raise ValueError("addresses that are none")
+        except (EOFError, MemoryError, TypeError, ValueError) as error:
+            raise ValueError(f"not a program's file: {error}") from error
+        return found
+
+    def is_sound(self) -> bool:
+        """Whether placing it touches nothing but what is there for it. TypeError if it does not even have the types."""
+        addresses = [address for jump in self.jumps for address in jump]
+        return all({kept.pc, *kept.entries} <= set(kept.region.entries) for kept in self.regions) and all(
+            0 <= address < 1 << ADDRESS_BITS for address in addresses
+        )
+
+
 def variant(passes: str, precise: bool) -> str:
     """What a region depends on besides its code: the passes named, and whether registers are exact at faults."""
     return f"{passes} precise" if precise else passes
@@ -98,6 +141,13 @@ def region_key(pc: int, entries: tuple[int, ...], ranges: Ranges, shape: str, co
 def calls_key(descriptors: int, calls: tuple[Call, ...]) -> str:
     """The name of the file of the system calls that native code makes."""
     return f"calls-{digest(marshal.dumps((descriptors, calls), 2))}"
+
+
+def name_of(pc: int, region: Region, read: Read, variant: str) -> str | None:
+    """region_key() of a region of the code that is there now; None if there is none."""
+    parts = [read(start, end - start) for start, end in region.ranges]
+    code = b"".join(part for part in parts if part is not None)
+    return None if None in parts else region_key(pc, region.entries, region.ranges, region.shape, code, variant)
 
 
 class Cache:
@@ -130,16 +180,26 @@ class Cache:
         """Store a region."""
         self._write(key, region.to_bytes())
 
-    def find_region(self, pc: int, read: Callable[[int, int], bytes | None], variant: str) -> Region | None:
+    def get_program(self, program: str, variant: str) -> Program:
+        """What earlier runs of a program left; `program` says which, however that is told."""
+        data = self._read(_PROGRAM_PREFIX + digest(program, variant))
+        try:
+            return Program() if data is None else Program.from_bytes(data)
+        except ValueError:
+            return Program()
+
+    def put_program(self, program: str, variant: str, left: Program) -> None:
+        """Leave something for later runs, in place of what was there."""
+        self._write(_PROGRAM_PREFIX + digest(program, variant), left.to_bytes())
+
+    def find_region(self, pc: int, read: Read, variant: str) -> Region | None:
         """The largest region for an address whose code is what `read(address, size)` gives."""
         best = None
         for key in self._regions.get(pc, ()):
             region = self.get_region(key)
             if region is None or (best is not None and region.instructions <= best.instructions):
                 continue
-            parts = [read(start, end - start) for start, end in region.ranges]
-            code = b"".join(part for part in parts if part is not None)
-            if None not in parts and region_key(pc, region.entries, region.ranges, region.shape, code, variant) == key:
+            if name_of(pc, region, read, variant) == key:
                 best = region
         return best
 

@@ -14,7 +14,7 @@ from functools import cached_property
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from vmjit.engine.cache import Cache, Region, calls_key, variant
+from vmjit.engine.cache import Cache, Kept, Program, Region, calls_key, name_of, variant
 from vmjit.engine.native import FOREVER, Native
 from vmjit.engine.regions import Regions
 from vmjit.ir.exits import ExitReason
@@ -37,6 +37,7 @@ HOT_AUTO = 1000  # jumps; see docs/design.md, "When code is hot"
 HOT_JIT = 1  # every jump target at once
 AGAIN_JIT = 64  # jumps to one that could not be compiled, or is not yet: less would mean a return to the host for each
 AGAIN = 60000  # jumps until a target that was asked for is looked at again
+SLOT_WORD = 4  # bytes of Native.executed for each byte of code
 REGION_SIZE = 500  # instructions, about 50 ms of compile time in the background
 
 
@@ -87,7 +88,9 @@ class Hart:
         *,
         tier: Tier = Tier.AUTO,
         sync: bool = False,
+        program: str = "",
     ) -> None:
+        """program: what is run, if it learns from what earlier runs left in the cache and leaves something to later."""
         self.guest = guest
         self.memory = memory
         self.service = service
@@ -95,6 +98,8 @@ class Hart:
         self.settings = settings
         self.tier = tier
         self.sync = sync
+        self.program = program if tier is Tier.AUTO and settings.pgo else ""
+        self.is_learned = True  # nothing was compiled since the program's file was read
         self.precise = False
         self.counters = Counters()
         self._dumps_exits = settings.wants("exit")
@@ -200,6 +205,7 @@ class Hart:
             self.regions.clear()
             self.forget_asked()
             self.native.set_heat(self._threshold)
+            self.recall()
 
     def stop(self) -> None:
         """Make run() return soon, from any thread."""
@@ -301,7 +307,7 @@ class Hart:
             self.native.cool(pc, self._threshold)  # nothing of it ran yet
             return self._undecoded(pc, pc)
         self.asked.add(pc)
-        stored = self.cache.find_region(pc, self._code, variant(self.settings.passes_text, self.precise))
+        stored = self.cache.find_region(pc, self._code, self._variant)
         if stored is not None:
             self.counters.cache_hits += 1
             self._place(pc, stored)
@@ -363,10 +369,18 @@ class Hart:
         chunks = []
         for page in sorted(pages):
             start = page << PAGE_BITS
-            executed = b"" if self.tier is Tier.JIT else self.native.executed(start, PAGE_SIZE)
+            executed = b"" if self.tier is Tier.JIT else self._executed(page)
             chunks.append((page, self.memory.read(start, PAGE_SIZE, EXECUTE), executed))
         known = [jump for jump in jumps if jump[0] >> PAGE_BITS in pages]
         return "region", pc, chunks, known, REGION_SIZE, self.precise
+
+    def _executed(self, page: int) -> bytes:
+        """Native.executed of a page; what regions were made from counts too, as regions of earlier runs may have it."""
+        found = bytearray(self.native.executed(page << PAGE_BITS, PAGE_SIZE))
+        for start, end in self.regions.in_page(page):
+            size = (end - start) * SLOT_WORD
+            found[start * SLOT_WORD : end * SLOT_WORD] = b"\1" * size
+        return bytes(found)
 
     def _neighbours(self, pc: int) -> set[int]:
         """The pages of code around an address that follow each other and were executed."""
@@ -400,8 +414,9 @@ class Hart:
             counters.seconds[stage] += spent
         counters.seconds["load"] += perf_counter() - began
 
-    def _place(self, pc: int, region: Region) -> None:
-        if self.regions.place(pc, region) is not None:
+    def _place(self, pc: int, region: Region, entries: tuple[int, ...] | None = None) -> None:
+        if self.regions.place(pc, region, entries) is not None:
+            self.is_learned = False
             self.counters.regions += 1
             self.counters.compiled_instructions += region.instructions
             self.counters.code_bytes += len(region.blob.code)
@@ -410,6 +425,36 @@ class Hart:
         """Whatever gets hot may be asked for again."""
         self.asked.clear()
         self.covered.clear()
+
+    # What runs of a program leave to the next.
+
+    @property
+    def _variant(self) -> str:
+        return variant(self.settings.passes_text, self.precise)
+
+    def recall(self) -> None:
+        """Place the regions that the last run of the program ended with, those whose code is there by now."""
+        if not self.program:
+            return
+        left = self.cache.get_program(self.program, self._variant)
+        for kept in left.regions:
+            if name_of(kept.pc, kept.region, self._code, self._variant) == kept.name:
+                self.asked.add(kept.pc)
+                self.counters.cache_hits += 1
+                self._place(kept.pc, kept.region, kept.entries)
+        self.native.note_jumps(left.jumps)
+        self.is_learned = True
+
+    def learn(self) -> None:
+        """Leave the regions in use to the next run, if some are new; the guest is not running any more."""
+        if not self.program or self.is_learned:
+            return
+        regions = []
+        for placed, entries in self.regions.entered():
+            name = name_of(placed.pc, placed.region, self._code, self._variant)
+            if name is not None:
+                regions.append(Kept(placed.pc, name, entries, placed.region))
+        self.cache.put_program(self.program, self._variant, Program(tuple(regions), tuple(self.native.jumps())))
 
     # Code that changes.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import signal
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from vmjit.ir.layout import (
@@ -134,6 +134,16 @@ class Native:
             for site, target in zip(words[::2], words[1::2], strict=True)
             if site
         ]
+
+    def note_jumps(self, jumps: Iterable[tuple[int, int]]) -> None:
+        """As if the interpreter had done these calls and jumps lately."""
+        words = self.state.words(JUMP_OFFSET, 2 * JUMP_ENTRIES)
+        base = self.slots.base
+        for number, (site, target) in enumerate(jumps):
+            if number == JUMP_ENTRIES:
+                return
+            words[2 * number] = base + site * SLOT_SCALE
+            words[2 * number + 1] = base + target * SLOT_SCALE
 
     def allow_decoding(self, page: int) -> None:
         ctypes.c_uint8.from_address(self.pages.base + page).value = 1

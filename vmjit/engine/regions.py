@@ -11,26 +11,30 @@ from vmjit.errors import InternalError
 from vmjit.ir.layout import INTERPRETER_SIZE, LINE_BIAS, PAGE_BITS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vmjit.engine.cache import Ranges, Region
     from vmjit.engine.native import Native
-    from vmjit.jit.blob import Blob
 
 SYMBOL = "region"  # the function of a region's module
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A region at an arena offset; `ranges` are the guest addresses it was made from."""
+    """A region at an arena offset, asked for at `pc`."""
 
     pc: int
     offset: int
-    blob: Blob
-    entries: tuple[int, ...]
-    ranges: Ranges
+    region: Region
+
+    @property
+    def code(self) -> int:
+        """The arena offset that slots of entries hold."""
+        return self.offset + self.region.blob.symbols[SYMBOL]
 
     def pc_at(self, offset: int) -> int:
         """The guest instruction whose memory access is at an arena offset, see codegen.lines."""
-        line = self.blob.line_at(offset - self.offset)
+        line = self.region.blob.line_at(offset - self.offset)
         return self.pc if line is None else self.pc + 2 * (line - LINE_BIAS)
 
 
@@ -45,30 +49,52 @@ class Regions:
         self.epoch = 0  # advances whenever code changes
         self.is_full = False
 
-    def place(self, pc: int, region: Region) -> Placed | None:
-        """Make a region known; None when the arena is full, until clear() is called."""
-        blob, entries, ranges = region.blob, region.entries, region.ranges
+    def place(self, pc: int, region: Region, entries: Sequence[int] | None = None) -> Placed | None:
+        """Make a region known; None when the arena is full, until clear() is called.
+
+        It is entered at `entries`; by default at pc, and at those of its entries where no other region begins.
+        """
+        code = region.blob.code
         with self.lock:
-            offset = self.native.arena.allocate(len(blob.code))
+            offset = self.native.arena.allocate(len(code))
             if offset is None:
                 self.is_full = True
                 return None
-            self.native.arena.place(offset, blob.code)
-            placed = Placed(pc, offset, blob, entries, ranges)
+            self.native.arena.place(offset, code)
+            placed = Placed(pc, offset, region)
             self.by_offset[offset] = placed
-            for page in _pages(ranges):
+            for page in _pages(region.ranges):
                 self.by_page.setdefault(page, set()).add(offset)
-            code = offset + blob.symbols[SYMBOL]
+            if entries is None:
+                entries = [e for e in region.entries if e == pc or self.native.code_of(e) < INTERPRETER_SIZE]
             for entry in entries:
-                if entry == pc or self.native.code_of(entry) < INTERPRETER_SIZE:
-                    self.native.set_code(entry, code)
+                self.native.set_code(entry, placed.code)
             return placed
+
+    def entered(self) -> list[tuple[Placed, tuple[int, ...]]]:
+        """The regions that are in use, in the order they were placed, and where they are entered."""
+        with self.lock:
+            found = []
+            for placed in self.by_offset.values():
+                entries = tuple(e for e in placed.region.entries if self.native.code_of(e) == placed.code)
+                if entries:
+                    found.append((placed, entries))
+            return found
+
+    def in_page(self, page: int) -> list[tuple[int, int]]:
+        """The parts of a page of code, as offsets, that regions were made from."""
+        base = page << PAGE_BITS
+        size = 1 << PAGE_BITS
+        with self.lock:
+            ranges = [r for offset in self.by_page.get(page, ()) for r in self.by_offset[offset].region.ranges]
+        parts = [(max(start - base, 0), min(end - base, size)) for start, end in ranges]
+        return [(start, end) for start, end in parts if start < end]
 
     def covers(self, pc: int) -> bool:
         """Whether some region was made from the code at an address."""
         with self.lock:
             there = [self.by_offset[offset] for offset in self.by_page.get(pc >> PAGE_BITS, ())]
-            return any(start <= pc < end for placed in there for start, end in placed.ranges)
+            return any(start <= pc < end for placed in there for start, end in placed.region.ranges)
 
     def find(self, offset: int) -> Placed | None:
         """The region whose code holds an arena offset."""
@@ -106,15 +132,14 @@ class Regions:
 
     def _drop(self, placed: Placed) -> None:
         del self.by_offset[placed.offset]
-        for page in _pages(placed.ranges):
+        for page in _pages(placed.region.ranges):
             self.by_page[page].discard(placed.offset)
             if not self.by_page[page]:
                 del self.by_page[page]
-        code = placed.offset + placed.blob.symbols[SYMBOL]
-        for entry in placed.entries:
-            if self.native.code_of(entry) == code:
+        for entry in placed.region.entries:
+            if self.native.code_of(entry) == placed.code:
                 self.native.set_code(entry, 0)
-        self.native.arena.free(placed.offset, len(placed.blob.code))
+        self.native.arena.free(placed.offset, len(placed.region.blob.code))
 
 
 def _pages(ranges: Ranges) -> set[int]:
