@@ -46,18 +46,22 @@ class Region:
 
     entries       guest addresses that enter it
     ranges        addresses that it was made from
+    exits         known addresses outside that it leads to
     shape         digest of what else formed it
     instructions  how many
     """
 
     entries: tuple[int, ...]
     ranges: Ranges
+    exits: tuple[int, ...]
     shape: str
     instructions: int
     blob: Blob
 
     def to_bytes(self) -> bytes:
-        body = marshal.dumps((self.entries, self.ranges, self.shape, self.instructions, self.blob.to_bytes()))
+        body = marshal.dumps(
+            (self.entries, self.ranges, self.exits, self.shape, self.instructions, self.blob.to_bytes())
+        )
         return crc32(body).to_bytes(4, "little") + body
 
     @staticmethod
@@ -66,8 +70,8 @@ class Region:
         if crc32(data[4:]) != int.from_bytes(data[:4], "little"):
             raise ValueError("the region is damaged: its checksum does not match")
         try:
-            entries, ranges, shape, instructions, blob = marshal.loads(data[4:])
-            region = Region(entries, ranges, shape, instructions, Blob.from_bytes(blob))
+            entries, ranges, exits, shape, instructions, blob = marshal.loads(data[4:])
+            region = Region(entries, ranges, exits, shape, instructions, Blob.from_bytes(blob))
             if not region.is_sound():
                 raise ValueError("addresses that are none")
         except (EOFError, MemoryError, TypeError, ValueError) as error:
@@ -79,6 +83,7 @@ class Region:
         known = self.blob.symbols.get(SYMBOL)
         return (
             isinstance(self.instructions, int)
+            and isinstance(self.exits, tuple)
             and known is not None
             and known < len(self.blob.code)
             and all(0 <= start < end <= 1 << ADDRESS_BITS for start, end in self.ranges)

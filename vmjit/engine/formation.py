@@ -7,7 +7,7 @@ functions outside the region, become entries.
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vmjit.engine.cache import digest
@@ -21,7 +21,7 @@ MAX_INSTRUCTIONS = 500  # about 50 ms of compile time
 # in its first round, the way back of the outer one has not been executed yet.
 NEAR = 128
 MAX_TARGETS = 128  # of one indirect jump
-MAX_ENTRIES = 24  # each costs a case of the switch at the region's start
+MAX_ENTRIES = 120  # each costs a case of the switch at the region's start
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class Plan:
     leaders  where blocks begin
     entries  blocks that are entered from outside
     targets  by address of an indirect jump: where in the region it went so far
+    exits    known addresses outside of the region that it leads to
     """
 
     pc: int
@@ -56,6 +57,7 @@ class Plan:
     leaders: frozenset[int]
     entries: tuple[int, ...]
     targets: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    exits: tuple[int, ...] = ()
 
     @property
     def shape(self) -> str:
@@ -82,9 +84,9 @@ class Former:
         self.tracer = tracer
         self.words: dict[tuple[int, int], Step | None] = {}
 
-    def form(self, pc: int, code: Code, limit: int = MAX_INSTRUCTIONS) -> Plan | None:
-        """The region around `pc`; None if its first instruction cannot be compiled."""
-        return _Formation(self, code, limit).form(pc)
+    def form(self, pc: int, code: Code, limit: int = MAX_INSTRUCTIONS, entries: Sequence[int] = ()) -> Plan | None:
+        """The region around `pc`, entered at `entries` too; None if its first instruction cannot be compiled."""
+        return _Formation(self, code, limit).form(pc, entries)
 
     def step(self, pc: int, code: Code) -> Step | None:
         """The instruction at an address, or None for no instruction or no code."""
@@ -124,8 +126,9 @@ class _Formation:
         self.unknown: list[int] = []  # indirect jumps
         self.returns: dict[int, list[int]] = {}  # return point -> functions called
 
-    def form(self, pc: int) -> Plan | None:
-        self.enter(pc)
+    def form(self, pc: int, entries: Sequence[int]) -> Plan | None:
+        for entry in (pc, *entries):
+            self.enter(entry)
         while self.queue or self.called:
             self.walk(self.queue.popleft() if self.queue else self.called.popleft(), pc)
         if pc not in self.steps:
@@ -142,7 +145,8 @@ class _Formation:
                 targets[site] = known
                 self.leaders.update(known)
         leaders = frozenset(leader for leader in self.leaders if leader in self.steps)
-        return Plan(pc, self.steps, leaders, entries, targets)
+        exits = tuple(sorted(self.leaders - leaders))
+        return Plan(pc, self.steps, leaders, entries, targets, exits)
 
     def walk(self, at: int, pc: int) -> None:
         """Take in instructions until one that ends a block, or one that is there already."""

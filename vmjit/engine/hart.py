@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from vmjit.codegen.calls import Call
     from vmjit.debug import Settings
     from vmjit.engine.reference import Reference
+    from vmjit.engine.regions import Placed
     from vmjit.engine.service import Service
     from vmjit.guest import Guest
     from vmjit.memory.address_space import AddressSpace
@@ -38,6 +39,7 @@ HOT_JIT = 1  # every jump target at once
 AGAIN_JIT = 64  # jumps to one that could not be compiled, or is not yet: less would mean a return to the host for each
 AGAIN = 60000  # jumps until a target that was asked for is looked at again
 SLOT_WORD = 4  # bytes of Native.executed for each byte of code
+MOST_EXTENSIONS = 8  # of one region
 REGION_SIZE = 500  # instructions, about 50 ms of compile time in the background
 
 
@@ -109,6 +111,8 @@ class Hart:
         self.written_code: dict[int, bytes] = {}  # page that is writable and executable -> content when first decoded
         self.asked: set[int] = set()
         self.covered: set[int] = set()  # hot addresses that were in a region already
+        self.extending: dict[int, Placed] = {}  # hot address that the worker is at -> region that is made anew for it
+        self.extended: Counter[int] = Counter()  # how often regions were made anew, by the address they began with
         layout = guest.layout
         self._pc, self._instret, self._limit = map(layout.word, ("pc", "instret", "limit"))
         self._reason, self._arg = map(layout.word, ("reason", "arg"))
@@ -346,16 +350,39 @@ class Hart:
         """The request when its turn comes: code may have changed since, or be in a region made in the meantime."""
         if self.regions.epoch != epoch:
             return None
-        if self.regions.covers(pc) and pc not in self.covered:
+        covering = self.regions.covering(pc)
+        if covering and pc not in self.covered:
             self.covered.add(pc)  # if it gets hot once more, that region does not serve it
             self.asked.discard(pc)
             self.native.cool(pc, AGAIN)
             return None
-        return self._request(pc)
+        host = self._to_extend(pc, covering)
+        if host is None:
+            return self._request(pc)
+        self.extending[pc] = host
+        self.extended[host.pc] += 1
+        entries = [entry for entry in host.region.entries if self.native.code_of(entry) == host.code]
+        return self._request(host.pc, (*entries, pc) if covering else tuple(entries))
+
+    def _to_extend(self, pc: int, covering: list[Placed]) -> Placed | None:
+        """The region that is made anew to serve a hot address, as an entry or behind what was an exit so far.
+
+        The regions that there are then do not grow in number, each with a copy of the code that they share.
+        """
+        if self.tier is not Tier.AUTO:
+            return None
+        found = [
+            placed
+            for placed in covering or self.regions.leading_to(pc)
+            if self.extended[placed.pc] < MOST_EXTENSIONS
+            and self.native.code_of(placed.pc) == placed.code
+            and (covering or placed.region.instructions < REGION_SIZE)
+        ]
+        return max(found, key=lambda placed: placed.region.instructions, default=None)
 
     # Compilation.
 
-    def _request(self, pc: int) -> tuple[Any, ...]:
+    def _request(self, pc: int, entries: tuple[int, ...] = ()) -> tuple[Any, ...]:
         """A request for the worker: the code around a hot address, what of it was ever executed, where its jumps went.
 
         Code that jumps in the neighbourhood led to belongs to it, and what that led to.
@@ -372,7 +399,7 @@ class Hart:
             executed = b"" if self.tier is Tier.JIT else self._executed(page)
             chunks.append((page, self.memory.read(start, PAGE_SIZE, EXECUTE), executed))
         known = [jump for jump in jumps if jump[0] >> PAGE_BITS in pages]
-        return "region", pc, chunks, known, REGION_SIZE, self.precise
+        return "region", pc, chunks, known, REGION_SIZE, self.precise, entries
 
     def _executed(self, page: int) -> bytes:
         """Native.executed of a page; what regions were made from counts too, as regions of earlier runs may have it."""
@@ -394,6 +421,7 @@ class Hart:
     def _take(self, pc: int, epoch: int, worked: bool, result: Any) -> None:
         """Take in what the worker made. Runs in the service's thread unless compiling is synchronous."""
         counters = self.counters
+        host = self.extending.pop(pc, None)
         if not worked:
             counters.failures.append(f"{pc:#x}: {result}")
             return
@@ -407,15 +435,21 @@ class Hart:
             if self.regions.epoch != epoch:
                 self.asked.discard(pc)
                 return
-            self._place(pc, region)
+            if host is None:
+                self._place(pc, region)
+            else:
+                self._place(host.pc, region, instead=host)
+                self.asked.discard(pc)
         counters.cache_hits += cached
         counters.compiled_here += not cached
         for stage, spent in seconds.items():
             counters.seconds[stage] += spent
         counters.seconds["load"] += perf_counter() - began
 
-    def _place(self, pc: int, region: Region, entries: tuple[int, ...] | None = None) -> None:
-        if self.regions.place(pc, region, entries) is not None:
+    def _place(
+        self, pc: int, region: Region, entries: tuple[int, ...] | None = None, instead: Placed | None = None
+    ) -> None:
+        if self.regions.place(pc, region, entries, instead) is not None:
             self.is_learned = False
             self.counters.regions += 1
             self.counters.compiled_instructions += region.instructions
@@ -425,6 +459,7 @@ class Hart:
         """Whatever gets hot may be asked for again."""
         self.asked.clear()
         self.covered.clear()
+        self.extended.clear()
 
     # What runs of a program leave to the next.
 

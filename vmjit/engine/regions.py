@@ -49,24 +49,30 @@ class Regions:
         self.epoch = 0  # advances whenever code changes
         self.is_full = False
 
-    def place(self, pc: int, region: Region, entries: Sequence[int] | None = None) -> Placed | None:
+    def place(
+        self, pc: int, region: Region, entries: Sequence[int] | None = None, instead: Placed | None = None
+    ) -> Placed | None:
         """Make a region known; None when the arena is full, until clear() is called.
 
-        It is entered at `entries`; by default at pc, and at those of its entries where no other region begins.
+        It is entered at `entries`; by default at pc, and at those of its entries where no other region begins, but for
+        the one whose place it takes.
         """
-        code = region.blob.code
+        native_code = region.blob.code
         with self.lock:
-            offset = self.native.arena.allocate(len(code))
+            offset = self.native.arena.allocate(len(native_code))
             if offset is None:
                 self.is_full = True
                 return None
-            self.native.arena.place(offset, code)
+            self.native.arena.place(offset, native_code)
             placed = Placed(pc, offset, region)
             self.by_offset[offset] = placed
             for page in _pages(region.ranges):
                 self.by_page.setdefault(page, set()).add(offset)
             if entries is None:
-                entries = [e for e in region.entries if e == pc or self.native.code_of(e) < INTERPRETER_SIZE]
+                free = range(INTERPRETER_SIZE), () if instead is None else (instead.code,)
+                entries = [
+                    e for e in region.entries if e == pc or any(self.native.code_of(e) in codes for codes in free)
+                ]
             for entry in entries:
                 self.native.set_code(entry, placed.code)
             return placed
@@ -90,11 +96,16 @@ class Regions:
         parts = [(max(start - base, 0), min(end - base, size)) for start, end in ranges]
         return [(start, end) for start, end in parts if start < end]
 
-    def covers(self, pc: int) -> bool:
-        """Whether some region was made from the code at an address."""
+    def covering(self, pc: int) -> list[Placed]:
+        """The regions that were made from the code at an address."""
         with self.lock:
             there = [self.by_offset[offset] for offset in self.by_page.get(pc >> PAGE_BITS, ())]
-            return any(start <= pc < end for placed in there for start, end in placed.region.ranges)
+            return [placed for placed in there if any(start <= pc < end for start, end in placed.region.ranges)]
+
+    def leading_to(self, pc: int) -> list[Placed]:
+        """The regions that are left for an address."""
+        with self.lock:
+            return [placed for placed in self.by_offset.values() if pc in placed.region.exits]
 
     def find(self, offset: int) -> Placed | None:
         """The region whose code holds an arena offset."""

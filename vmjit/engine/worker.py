@@ -159,12 +159,18 @@ class Worker:
         return blob.to_bytes()
 
     def region(
-        self, pc: int, chunks: list[Chunk], jumps: list[tuple[int, int]], limit: int, precise: bool = False
+        self,
+        pc: int,
+        chunks: list[Chunk],
+        jumps: list[tuple[int, int]],
+        limit: int,
+        precise: bool = False,
+        entries: tuple[int, ...] = (),
     ) -> tuple[bytes, dict[str, float], bool] | None:
         """A region as cache.Region's bytes, seconds by stage, whether it was cached; None: it cannot be compiled."""
         began = perf_counter()
         code = Code(chunks, jumps)
-        plan = self.former.form(pc, code, limit)
+        plan = self.former.form(pc, code, limit, entries)
         seconds = {"form": perf_counter() - began}
         if plan is None:
             return None
@@ -177,7 +183,7 @@ class Worker:
         from vmjit.engine.compile import compile_region
 
         made = compile_region(plan, self.guest.layout, self.tracer, self.compiler, self.settings, precise=precise)
-        region = Region(plan.entries, ranges, plan.shape, len(plan.steps), made.blob)
+        region = Region(plan.entries, ranges, plan.exits, plan.shape, len(plan.steps), made.blob)
         self.cache.put_region(key, region)
         return region.to_bytes(), {**seconds, **made.seconds}, False
 
