@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from vmjit.engine import cache
-from vmjit.engine.cache import Cache, Region, digest, identity, region_key
+from vmjit.engine.cache import Cache, Kept, Program, Region, digest, identity, region_key
 from vmjit.jit.blob import Blob
 
 BLOB = Blob(b"\x90\xc3" * 50, {"region": 0, "other": 2}, array("Q", [0, 4]), array("I", [1, 2]))
-REGION = Region((0x1000, 0x1004), ((0x1000, 0x1008), (0x1010, 0x1014)), "", 3, BLOB)
+REGION = Region((0x1000, 0x1004), ((0x1000, 0x1008), (0x1010, 0x1014)), (), "", 3, BLOB)
 CODE = bytes(range(12))
 KEY = region_key(0x1000, REGION.entries, REGION.ranges, "", CODE, "")
 
@@ -145,12 +145,40 @@ def test_regions_of_other_addresses_code_and_passes_are_not_found(kept: Cache) -
 
 
 def test_the_largest_region_is_taken(kept: Cache) -> None:
-    small = Region((0x1000,), ((0x1000, 0x1004),), "", 1, BLOB)
-    large = Region((0x1000,), ((0x1000, 0x1008),), "", 9, BLOB)
-    foreign = Region((0x1000,), ((0x1000, 0x1008), (0x2000, 0x2008)), "", 20, BLOB)
+    small = Region((0x1000,), ((0x1000, 0x1004),), (), "", 1, BLOB)
+    large = Region((0x1000,), ((0x1000, 0x1008),), (), "", 9, BLOB)
+    foreign = Region((0x1000,), ((0x1000, 0x1008), (0x2000, 0x2008)), (), "", 20, BLOB)
     for region, code in ((small, CODE[:4]), (large, CODE[:8]), (REGION, CODE), (foreign, bytes(16))):
         kept.put_region(region_key(0x1000, region.entries, region.ranges, "", code, ""), region)
     assert kept.find_region(0x1000, read, "") == large
+
+
+PROGRAM = Program((Kept(0x1000, KEY, (0x1004,), REGION),), ((0x1000, 0x2000),))
+
+
+def test_what_a_program_leaves(kept: Cache) -> None:
+    assert kept.get_program("it", "") == Program()
+    kept.put_program("it", "", PROGRAM)
+    assert kept.get_program("it", "") == PROGRAM
+    assert kept.get_program("it", "precise") == kept.get_program("other", "") == Program()
+    assert Cache(None, "").get_program("it", "") == Program()
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        Program((Kept(0x2000, KEY, (), REGION),)),
+        Program((Kept(0x1000, KEY, (0x1008,), REGION),)),
+        Program((), ((0x1000, 1 << 38),)),
+        Program((), ((-2, 0x1000),)),
+        Program((), (("a", 0x1000),)),  # type: ignore[arg-type]
+        Program((), (5,)),  # type: ignore[arg-type]
+        Program((Kept(0x1000, KEY, 7, REGION),)),  # type: ignore[arg-type]
+    ],
+)
+def test_what_no_program_leaves_is_passed_over(kept: Cache, left: Program) -> None:
+    kept.put_program("it", "", left)
+    assert kept.get_program("it", "") == Program()
 
 
 def test_damaged_regions_and_strange_files_are_passed_over(kept: Cache) -> None:

@@ -14,6 +14,7 @@ import toy
 from machines import CODE, DATA, LOOP, PAGE, assemble, harts, registers, set_registers, worker_for
 
 from vmjit.debug import Settings
+from vmjit.engine import formation
 from vmjit.engine import hart as hart_module
 from vmjit.engine.cache import Cache
 from vmjit.engine.hart import Hart, Stop, Tier
@@ -474,6 +475,37 @@ def test_a_warm_start_compiles_nothing(tmp_path: Path, tier: Tier) -> None:
     assert warm.code_bytes == cold.code_bytes and not warm.seconds
 
 
+def test_a_program_begins_with_the_regions_that_it_ended_with(tmp_path: Path) -> None:
+    cache = Cache(str(tmp_path), "toy")
+    worker = Worker(toy.guest, cache, Settings())
+    for text, program, compiled in ((LOOP, "it", 1), (LOOP, "it", 0), (LOOP + "\nbrk", "other", 0), (LOOP, "", 0)):
+        with harts(assemble(text), Tier.AUTO, worker=worker) as hart:
+            hart.cache, hart.program = cache, program
+            set_registers(hart, r7=DATA)
+            hart.recall()
+            known = program == "it" and not compiled
+            assert hart.counters.regions == known
+            assert hart.run().reason is ExitReason.SYSCALL and word(hart, "status") == 55
+            assert hart.counters.compiled_here == compiled
+            assert hart.counters.exits["HOT"] == 0 if known else hart.counters.exits["HOT"] > 0
+            hart.learn()
+
+
+def test_code_that_is_other_code_by_now_begins_anew(tmp_path: Path) -> None:
+    cache = Cache(str(tmp_path), "toy")
+    worker = Worker(toy.guest, cache, Settings())
+    other = LOOP.replace("li r2, 8", "li r2, 9").replace("add r1, r1, r3\n", "add r1, r3, r1\n")
+    for text in (LOOP, other):
+        with harts(assemble(text), Tier.AUTO, worker=worker) as hart:
+            hart.cache, hart.program = cache, "it"
+            set_registers(hart, r7=DATA)
+            hart.recall()
+            assert not hart.counters.regions
+            assert hart.run().reason is ExitReason.SYSCALL
+            assert hart.counters.compiled_here == 1
+            hart.learn()
+
+
 def test_other_code_is_not_taken_from_the_cache(tmp_path: Path) -> None:
     ran_with(Cache(str(tmp_path), "toy"))
     other = LOOP.replace("li r2, 8", "li r2, 9").replace("add r1, r1, r3\n", "add r1, r3, r1\n")
@@ -521,6 +553,46 @@ step:
 add a0, a0, s0
 jalr zero, 0(ra)
 """
+
+
+CHANGING = """\
+addi s0, zero, 2000
+slli s0, s0, 0x6
+addi s1, zero, 1000
+again:
+addi s0, s0, -1
+addi a0, a0, 3
+bge s0, s1, @rest
+xor a1, a1, s0
+rest:
+andi t0, s0, 1
+bne t0, zero, @odd
+addi a2, a2, 1
+jal zero, @on
+addi zero, zero, 0
+odd:
+addi a3, a3, 1
+on:
+bne s0, zero, @again
+ecall
+"""
+
+
+def test_a_region_is_made_anew_for_what_runs_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exclusive or is far enough away in time that the first region lacks it."""
+    monkeypatch.setattr(formation, "NEAR", 0)
+    monkeypatch.setattr(hart_module, "AGAIN", 200)
+    code = assemble(CHANGING, guest="riscv64")
+    ends = {}
+    for tier in (Tier.REFERENCE, Tier.AUTO):
+        with harts(code, tier, guest="riscv64") as hart:
+            stop = hart.run()
+            ends[tier] = (stop.reason, stop.pc, registers(hart))
+            if tier is Tier.AUTO:
+                assert hart.extended, "a region was made anew"
+                (placed, _), *_ = hart.regions.entered()[::-1]
+                assert placed.region.instructions > min(p.region.instructions for p in hart.regions.by_offset.values())
+    assert ends[Tier.AUTO] == ends[Tier.REFERENCE]
 
 
 def test_a_region_holds_what_it_calls_and_where_it_jumps() -> None:

@@ -23,7 +23,7 @@ PROGRAM = ROOT / "tests" / "programs" / "elf" / "fib"
 NOBODY = 65534
 DAMAGES = int(os.environ.get("VMJIT_FUZZ_FILES", "600"))
 BLOB = Blob(b"\x90\xc3" * 50, {"region": 0, "other": 2}, array("Q", [0, 4]), array("I", [1, 2]))
-REGION = Region((0x1000, 0x1004), ((0x1000, 0x1008), (0x1010, 0x1014)), "", 3, BLOB)
+REGION = Region((0x1000, 0x1004), ((0x1000, 0x1008), (0x1010, 0x1014)), (), "", 3, BLOB)
 CODE = bytes(range(12))
 KEY = region_key(0x1000, REGION.entries, REGION.ranges, "", CODE, "")
 is_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
@@ -318,17 +318,17 @@ def test_many_writers_and_readers(folder: Path) -> None:
 @pytest.mark.parametrize(
     "region",
     [
-        Region((0x1000,), ((0x1000, 0x1000),), "", 1, BLOB),
-        Region((0x2000,), ((0x1000, 0x1008),), "", 1, BLOB),
-        Region((-2,), ((-2, 8),), "", 1, BLOB),
-        Region((1 << 38,), ((1 << 38, (1 << 38) + 8),), "", 1, BLOB),
-        Region((0x1000,), ((0x1000, 1 << 64),), "", 1, BLOB),
-        Region((0x1000,), ((0x1000, 0x1008),), "", 1, Blob(b"code", {"other": 0})),
-        Region((0x1000,), ((0x1000, 0x1008),), "", 1, Blob(b"code", {"region": 4})),
-        Region((0x1000,), ((0x1000, 0x1008),), "", "1", BLOB),  # type: ignore[arg-type]
-        Region(("a",), ((0x1000, 0x1008),), "", 1, BLOB),  # type: ignore[arg-type]
-        Region((0x1000,), ((0x1000,),), "", 1, BLOB),  # type: ignore[arg-type]
-        Region(5, 6, "", 7, BLOB),  # type: ignore[arg-type]
+        Region((0x1000,), ((0x1000, 0x1000),), (), "", 1, BLOB),
+        Region((0x2000,), ((0x1000, 0x1008),), (), "", 1, BLOB),
+        Region((-2,), ((-2, 8),), (), "", 1, BLOB),
+        Region((1 << 38,), ((1 << 38, (1 << 38) + 8),), (), "", 1, BLOB),
+        Region((0x1000,), ((0x1000, 1 << 64),), (), "", 1, BLOB),
+        Region((0x1000,), ((0x1000, 0x1008),), (), "", 1, Blob(b"code", {"other": 0})),
+        Region((0x1000,), ((0x1000, 0x1008),), (), "", 1, Blob(b"code", {"region": 4})),
+        Region((0x1000,), ((0x1000, 0x1008),), (), "", "1", BLOB),  # type: ignore[arg-type]
+        Region(("a",), ((0x1000, 0x1008),), (), "", 1, BLOB),  # type: ignore[arg-type]
+        Region((0x1000,), ((0x1000,),), (), "", 1, BLOB),  # type: ignore[arg-type]
+        Region(5, 6, 7, "", 8, BLOB),  # type: ignore[arg-type]
     ],
 )
 def test_a_region_with_addresses_that_are_none(folder: Path, region: Region) -> None:

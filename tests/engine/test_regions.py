@@ -56,9 +56,9 @@ def test_an_entry_of_another_region_keeps_its_own(native_of: MakeNative) -> None
     regions = Regions(native)
     first = place(regions, CODE + 4, compiled(assemble(TEXT), CODE + 4))
     place(regions, CODE, compiled(assemble(TEXT)))
-    assert native.code_of(CODE + 4) == first.offset + first.blob.symbols["region"]
+    assert native.code_of(CODE + 4) == first.code
     again = place(regions, CODE + 4, compiled(assemble(TEXT), CODE + 4))
-    assert native.code_of(CODE + 4) == again.offset + again.blob.symbols["region"], "what was asked for replaces"
+    assert native.code_of(CODE + 4) == again.code, "what was asked for replaces"
 
 
 def test_a_fault_finds_the_region_and_the_instruction(native_of: MakeNative) -> None:
@@ -77,11 +77,39 @@ def test_addresses_before_all_regions_belong_to_none(native_of: MakeNative) -> N
     assert Regions(native_of()).find(INTERPRETER_SIZE + 100) is None
 
 
-def test_covers(native_of: MakeNative) -> None:
+def test_covering(native_of: MakeNative) -> None:
     regions = Regions(native_of(assemble("halt\nbrk\nhalt")))
     place(regions, CODE + 2, compiled(assemble("halt\nbrk\nhalt"), CODE + 2))
-    assert [regions.covers(CODE + 2 * n) for n in range(3)] == [False, True, False]
-    assert not regions.covers(CODE + PAGE)
+    assert [bool(regions.covering(CODE + 2 * n)) for n in range(3)] == [False, True, False]
+    assert not regions.covering(CODE + PAGE)
+    assert [regions.in_page(page) for page in (CODE // PAGE, CODE // PAGE + 1)] == [[(2, 4)], []]
+
+
+def test_a_region_takes_the_place_of_another(native_of: MakeNative) -> None:
+    """Entries of a third one stay its own."""
+    native = native_of(assemble(TEXT))
+    regions = Regions(native)
+    first = place(regions, CODE, compiled(assemble(TEXT)))
+    third = place(regions, CODE + 6, compiled(assemble(TEXT), CODE + 6))
+    assert regions.entered() == [(first, (CODE, CODE + 4)), (third, (CODE + 6,))]
+    again = regions.place(CODE, compiled(assemble(TEXT)), instead=first)
+    assert again is not None
+    assert regions.entered() == [(third, (CODE + 6,)), (again, (CODE, CODE + 4))]
+    only = regions.place(CODE, compiled(assemble(TEXT)), [CODE + 4])
+    assert only is not None and native.code_of(CODE + 4) == only.code != native.code_of(CODE)
+
+
+def test_regions_that_lead_to_an_address(native_of: MakeNative) -> None:
+    code = assemble("bnez r1, 0x10008\nhalt\nbrk\nbrk\nbrk")
+    native = native_of(code)
+    regions = Regions(native)
+    native.set_code(CODE, 1)  # it was executed, and nothing else
+    chunk = (CODE // PAGE, code + bytes(PAGE - len(code)), native.executed(CODE, PAGE))
+    made = worker_for("toy").region(CODE, [chunk], [], 500)
+    assert made is not None
+    placed = place(regions, CODE, Region.from_bytes(made[0]))
+    assert regions.leading_to(CODE + 200) == [] and regions.leading_to(CODE) == []
+    assert {pc for pc in range(CODE, CODE + 20) if placed in regions.leading_to(pc)} == set(placed.region.exits)
 
 
 def across_pages() -> bytes:
@@ -122,12 +150,12 @@ def test_dropping_a_region_spares_a_later_one_in_its_slot(native_of: MakeNative)
     regions = Regions(native)
     pc = CODE + PAGE - 4
     place(regions, pc, compiled(code, pc))
-    only_first_page = Region((pc,), ((pc, pc + 4),), "", 2, compiled(code, pc).blob)
+    only_first_page = Region((pc,), ((pc, pc + 4),), (), "", 2, compiled(code, pc).blob)
     later = place(regions, pc, only_first_page)
     regions.invalidate(CODE + PAGE, PAGE)
     assert list(regions.by_offset.values()) == [later]
     # Forgetting a page clears the slot just before it too, but not this one.
-    assert native.code_of(pc) == later.offset + later.blob.symbols["region"]
+    assert native.code_of(pc) == later.code
 
 
 def test_clear(native_of: MakeNative) -> None:
@@ -148,7 +176,7 @@ def test_a_full_arena_is_noted_until_cleared(native_of: MakeNative) -> None:
     place(regions, CODE, compiled(assemble(TEXT)))
     before = native.code_of(CODE)
     huge = Blob(bytes(native.arena.size), {"region": 0})
-    assert regions.place(CODE, Region((CODE,), ((CODE, CODE + 2),), "", 1, huge)) is None
+    assert regions.place(CODE, Region((CODE,), ((CODE, CODE + 2),), (), "", 1, huge)) is None
     assert regions.is_full and native.code_of(CODE) == before
     regions.clear()
     assert not regions.is_full

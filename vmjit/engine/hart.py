@@ -341,8 +341,11 @@ class Hart:
         from vmjit.errors import CompileError
 
         epoch = self.regions.epoch
+        request = self._request_if_wanted(pc, epoch) if self.tier is Tier.AUTO else self._request(pc)
+        if request is None:
+            return
         try:
-            self._take(pc, epoch, True, self.service.wait(self._request(pc)))
+            self._take(pc, epoch, True, self.service.wait(request))
         except CompileError as error:
             self._take(pc, epoch, False, str(error))
 
