@@ -190,7 +190,7 @@ class _Natively:
         native.allow_decoding(CODE // PAGE)
         if compiled:
             entries = tuple(region.entries) or (region.pc,)
-            Regions(native).place(region.pc, Compiled(entries, ((region.pc, region.pc + 2),), "", 1, self.blob))
+            Regions(native).place(region.pc, Compiled(entries, ((region.pc, region.pc + 2),), (), "", 1, self.blob))
         native.words[guest.layout.word("pc")] = region.pc
         prepare(guest, native.words, given)
         native.enter()

@@ -190,6 +190,7 @@ class Lowered:
             self.by_meaning = compile_region(region, LAYOUT, self.fields)
 
     fields: tuple[str, ...] = ()
+    looks_first = True  # at the limit; handlers look when they jump
 
     def prepare(self, words: memoryview, given: Given) -> None:
         for name in (*VISIBLE, "fflags", "arg", "pc", "reason", "fault_code", "fault_address", "access_instret"):
@@ -208,6 +209,8 @@ class Lowered:
         self.prepare(words, given)
         accesses = self.bench.accesses
         accesses.words, accesses.blocks, accesses.count = words, self.blocks, 0
+        if self.looks_first and given.instret >= given.limit:
+            return self.result(words, "limit", given.pc, 0)
         try:
             kind, at, argument, how = self.by_meaning(words, accesses, given.pc, *self.arguments(given))
         except GuestFault as fault:
@@ -222,11 +225,10 @@ class Lowered:
     def faulting(self, noted: int, given: Given) -> int:
         return noted
 
-    @staticmethod
-    def arrival(words: memoryview, target: int, how: str) -> str:
+    def arrival(self, words: memoryview, target: int, how: str) -> str:
         if target % 2 or target >> ADDRESS_BITS:
             return "fetch"
-        if how != "fall" and words[LAYOUT.word("instret")] >= words[LAYOUT.word("limit")]:
+        if not self.looks_first and how != "fall" and words[LAYOUT.word("instret")] >= words[LAYOUT.word("limit")]:
             return "limit"
         return ARRIVED
 
@@ -272,6 +274,7 @@ class LoweredHandler(Lowered):
     """A handler; its slot has the operands, and tells which access faulted."""
 
     fields = FIELDS
+    looks_first = False
 
     def arguments(self, given: Given) -> tuple[int, ...]:
         small, large = given.fields

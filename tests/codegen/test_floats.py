@@ -94,7 +94,7 @@ def region_of(case: Case, sources: tuple[Source, ...] = REGISTERS, dropped: bool
     emitter.block.ops.append(value)
     if not dropped:
         emitter.emit("set", None, widened(emitter, value), attr=RESULT)
-    emitter.exit("syscall", emitter.const("i64", 0), emitter.const("i64", 0))
+    emitter.exit("breakpoint", emitter.const("i64", 0), emitter.const("i64", 0))
     return region
 
 
@@ -430,7 +430,7 @@ def stored_constant(type: str, bits: int) -> Region:
     region = Region("constant")
     emitter = Emitter(region, region.new_block())
     emitter.emit("set", None, Value(CONST, type, (), bits), attr=RESULT)
-    emitter.exit("syscall", emitter.const("i64", 0), emitter.const("i64", 0))
+    emitter.exit("breakpoint", emitter.const("i64", 0), emitter.const("i64", 0))
     return region
 
 

@@ -96,7 +96,7 @@ def region_of(case: Case) -> Region:
     emitter.emit("set", None, low, attr="a6")
     emitter.emit("set", None, high, attr="a7")
     # An argument that is not 0: the region returns by itself.
-    emitter.block.terminator = Terminator("exit", (emitter.const("i64", 0), emitter.const("i64", 1)), attr="syscall")
+    emitter.block.terminator = Terminator("exit", (emitter.const("i64", 0), emitter.const("i64", 1)), attr="breakpoint")
     return region
 
 
@@ -164,6 +164,7 @@ class Native:
     def run(self, case: Case, inputs: np.ndarray) -> list[int]:
         """The result for each row of operands."""
         state = np.zeros(STATE_SIZE, np.uint8)
+        state.view(np.uint64)[LAYOUT.word("limit")] = 1
         outputs = np.zeros((len(inputs), WORDS), np.uint64)
         self.drive(self.code[case], *(array.ctypes.data for array in (state, inputs, outputs)), len(inputs))
         low, high = outputs.T.tolist()

@@ -338,7 +338,11 @@ DEFECTS: dict[str, tuple[str, tuple[object, str, object]]] = {
     "an extension of the other sign": ("as they are", template("sext", "sext", "zext")),
     "edges exchanged": ("after all passes", instead("branch", exchanging_edges)),
     "an exit without argument": ("guarded handlers", instead("exit", without_argument)),
-    "a limit that is not looked at": ("as they are", instead("require_time", lambda method: lambda self, pc: None)),
+    "a limit that is not looked at": ("handlers", instead("require_time", lambda method: lambda self, pc: None)),
+    "a limit that a region does not look at": (
+        "as they are",
+        instead("require_time_first", lambda method: lambda self: None),
+    ),
     "a count that is not kept": ("after all passes", instead("op_set", lambda method: lambda self, value: None)),
     "an access of another instruction": ("as they are", (lower.Lines, "attachment", lambda self, pc: ", !dbg !3")),
 }

@@ -88,6 +88,9 @@ class _Lowering:
         self.lines: list[str] = []
         self.label = ""  # of the LLVM block that lines go to
         self.serial = 0
+        # Ways to the code that exits share: label, slot, what goes in place of the arena, count of instructions.
+        self.left: list[tuple[str, str, str, str]] = []
+        self.colds: list[tuple[str, str, str, str]] = []
         self.location = ""  # of the last access in this block
         self.strict = any(value.op.raises_flags for block in region.blocks for value in block.ops)
         settles = any(value.op.name == "settle" for block in region.blocks for value in block.ops)
@@ -113,11 +116,17 @@ class _Lowering:
             parts.append(f"{_label(block)}:")
             parts += self.phis(block, incoming[block])
             parts += bodies[block][0]
+        self.lines = []
+        self.location = ""
+        self.common()
+        parts += self.lines
         parts.append("}\n")
         return "\n".join(parts)
 
     def prologue(self) -> None:
         """Go to the block that executes from the slot."""
+        if self.handler is None:
+            self.require_time_first()
         first, entries = self.region.blocks[0], self.region.entries
         if all(block is first for block in entries.values()):
             self.emit(f"br label %{_label(first)}")
@@ -439,6 +448,24 @@ class _Lowering:
         self.put("instret", self.instret)
         self.emit("ret void")
 
+    def leave(self, reason: str, slot: str, instret: str) -> None:
+        """Return to the host by the code that all exits of the region share."""
+        number = int(ExitReason[reason.upper()])
+        self.left.append((self.label, slot, f"inttoptr (i64 {number} to ptr)", instret))
+        self.emit("br label %leave")
+
+    def common(self) -> None:
+        """What the exits of a region share: a third of its blocks would be copies of this."""
+        for label, word, ways in (("leave", "leave", self.left), ("cold", "cold", self.colds)):
+            if not ways:
+                continue
+            self.lines.append(f"{label}:")
+            for name, type, index in (("slot", "ptr", 1), ("code", "ptr", 2), ("instret", "i64", 3)):
+                pairs = ", ".join(f"[ {way[index]}, %{way[0]} ]" for way in ways)
+                self.emit(f"%{label}.{name} = phi {type} {pairs}")
+            self.instret = f"%{label}.instret"
+            self.go(self.pointer_word(word), f"%{label}.slot", f"%{label}.code")
+
     def chain(self, end: Terminator) -> None:
         """Go on at a guest address through its slot."""
         target, kind = end.args[0], end.attr
@@ -453,7 +480,7 @@ class _Lowering:
         elif not _may_hold_code(target):
             self.exit("fetch", pc, "0")
             return
-        if kind != "fall":
+        if kind != "fall" and self.handler is not None:
             self.require_time(pc)
         slot = self.slot_at(pc)
         offset = self.offset(slot)
@@ -504,6 +531,15 @@ class _Lowering:
         self.exit("fetch", pc, "0")
         self.open(good)
 
+    def require_time_first(self) -> None:
+        """Exit before anything when the instruction limit is reached: regions that jump here do not look."""
+        limit, early = self.word("limit", volatile=True), self.fresh()
+        self.emit(f"{early} = icmp ult i64 %instret, {limit}")
+        self.emit(f"br i1 {early}, label %start, label %late{PROFILE_HOT}")
+        self.open("late")
+        self.leave("limit", "%slot", "%instret")
+        self.open("start")
+
     def require_time(self, pc: str) -> None:
         """Exit when the instruction limit is reached."""
         limit, early = self.word("limit", volatile=True), self.fresh()
@@ -531,11 +567,10 @@ class _Lowering:
     def leave_region(self, slot: str, offset: str) -> None:
         """Go on in another region, or by the stub that counts jumps to interpreted code."""
         cold = self.fresh()
-        counting, leaving = self.labels("cold", "leave")
+        (leaving,) = self.labels("leave")
         self.emit(f"{cold} = icmp ult i64 {offset}, {INTERPRETER_SIZE}")
-        self.emit(f"br i1 {cold}, label %{counting}, label %{leaving}{PROFILE_COLD}")
-        self.open(counting)
-        self.go(self.pointer_word("cold"), slot)
+        self.emit(f"br i1 {cold}, label %cold, label %{leaving}{PROFILE_COLD}")
+        self.colds.append((self.label, slot, "%code", self.instret))
         self.open(leaving)
         self.tail(slot, offset, "%code")
 
