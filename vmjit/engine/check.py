@@ -1,9 +1,9 @@
 """VMJIT_CHECK: every run of a region is repeated by the reference evaluator, and the first difference is an error.
 
 The reference goes first, on a copy of the registers and with its stores kept aside, and notes the registers after every
-instruction, up to as many jumps backwards as a loop has copies. Then the region runs with an instruction limit of 0, so
-that it leaves at its first way back, or where interpreted code after it jumps or exits; what it did must be what the
-reference had after as many instructions.
+instruction, up to as many jumps backwards as a loop has copies. Then the region runs with a limit of one instruction, so
+that it leaves at its first way back, or where what comes after it begins or jumps or exits; what it did must be what
+the reference had after as many instructions.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class CheckedHart(Hart):
             pc = words[self._pc]
             if words[self._instret] >= limit:
                 return Stop(ExitReason.LIMIT, pc, 0)
-            words[self._limit] = 0
+            words[self._limit] = words[self._instret] + 1
             if self._is_compiled(pc):
                 self._enter_checked(pc)
             else:
