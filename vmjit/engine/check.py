@@ -1,8 +1,8 @@
 """VMJIT_CHECK: every run of a region is repeated by the reference evaluator, and the first difference is an error.
 
 The reference goes first, on a copy of the registers and with its stores kept aside, and notes the registers after every
-instruction, up to as many jumps backwards as a loop has copies. Then the region runs with a limit of one instruction, so
-that it leaves at its first way back, or where what comes after it begins or jumps or exits; what it did must be what
+instruction, up to as many jumps backwards as a loop has copies. Then the region runs with a limit of one instruction,
+so that it leaves at its first way back, or where what comes after it begins or jumps or exits; what it did must be what
 the reference had after as many instructions.
 """
 

@@ -111,7 +111,6 @@ class Hart:
         self.written_code: dict[int, bytes] = {}  # page that is writable and executable -> content when first decoded
         self.asked: set[int] = set()
         self.covered: set[int] = set()  # hot addresses that were in a region already
-        self.extending: dict[int, Placed] = {}  # hot address that the worker is at -> region that is made anew for it
         self.extended: Counter[int] = Counter()  # how often regions were made anew, by the address they began with
         layout = guest.layout
         self._pc, self._instret, self._limit = map(layout.word, ("pc", "instret", "limit"))
@@ -318,11 +317,11 @@ class Hart:
         elif self.sync:
             self._compile_now(pc)
         else:
-            epoch = self.regions.epoch
+            epoch, replaced = self.regions.epoch, []  # type: int, list[Placed]
             self.service.submit(
                 pc,
-                lambda: self._request_if_wanted(pc, epoch),
-                lambda worked, result: self._take(pc, epoch, worked, result),
+                lambda: self._request_if_wanted(pc, epoch, replaced),
+                lambda worked, result: self._take(pc, epoch, worked, result, replaced),
             )
         if self.tier is Tier.JIT:
             self.native.cool(pc, HOT_JIT)
@@ -340,17 +339,20 @@ class Hart:
     def _compile_now(self, pc: int) -> None:
         from vmjit.errors import CompileError
 
-        epoch = self.regions.epoch
-        request = self._request_if_wanted(pc, epoch) if self.tier is Tier.AUTO else self._request(pc)
+        epoch, replaced = self.regions.epoch, []  # type: int, list[Placed]
+        request = self._request_if_wanted(pc, epoch, replaced) if self.tier is Tier.AUTO else self._request(pc)
         if request is None:
             return
         try:
-            self._take(pc, epoch, True, self.service.wait(request))
+            self._take(pc, epoch, True, self.service.wait(request), replaced)
         except CompileError as error:
-            self._take(pc, epoch, False, str(error))
+            self._take(pc, epoch, False, str(error), replaced)
 
-    def _request_if_wanted(self, pc: int, epoch: int) -> tuple[Any, ...] | None:
-        """The request when its turn comes: code may have changed since, or be in a region made in the meantime."""
+    def _request_if_wanted(self, pc: int, epoch: int, replaced: list[Placed]) -> tuple[Any, ...] | None:
+        """The request when its turn comes: code may have changed since, or be in a region made in the meantime.
+
+        A region that the one asked for takes the place of is added to `replaced`.
+        """
         if self.regions.epoch != epoch:
             return None
         covering = self.regions.covering(pc)
@@ -362,7 +364,7 @@ class Hart:
         host = self._to_extend(pc, covering)
         if host is None:
             return self._request(pc)
-        self.extending[pc] = host
+        replaced.append(host)
         self.extended[host.pc] += 1
         entries = [entry for entry in host.region.entries if self.native.code_of(entry) == host.code]
         return self._request(host.pc, (*entries, pc) if covering else tuple(entries))
@@ -421,10 +423,9 @@ class Hart:
             last += 1
         return set(range(first, last + 1)) if self.native.may_decode(pc >> PAGE_BITS) else set()
 
-    def _take(self, pc: int, epoch: int, worked: bool, result: Any) -> None:
+    def _take(self, pc: int, epoch: int, worked: bool, result: Any, replaced: list[Placed]) -> None:
         """Take in what the worker made. Runs in the service's thread unless compiling is synchronous."""
         counters = self.counters
-        host = self.extending.pop(pc, None)
         if not worked:
             counters.failures.append(f"{pc:#x}: {result}")
             return
@@ -438,11 +439,11 @@ class Hart:
             if self.regions.epoch != epoch:
                 self.asked.discard(pc)
                 return
-            if host is None:
-                self._place(pc, region)
-            else:
+            for host in replaced:
                 self._place(host.pc, region, instead=host)
                 self.asked.discard(pc)
+            if not replaced:
+                self._place(pc, region)
         counters.cache_hits += cached
         counters.compiled_here += not cached
         for stage, spent in seconds.items():

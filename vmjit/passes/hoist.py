@@ -4,8 +4,8 @@ A loop's header that checks p + i + c, p one of its parameters and i invariant, 
 every way back passes p + strides: the access behind the check did not fault, so its address was in guest memory, and
 the next one is a few strides away, which is guest memory or a guard area that faults (see bounds.py). So the check goes
 to the edges that enter the loop, with a test that strides not known are small. Checks further down in the loop go as
-well: of an address that is strides away from the header's, and of one that advances like it and that each round
-accesses. Where a test fails, the region is left as the header's check would.
+well: of an address that is strides away from the header's, and of one that advances like it, or stays, and that each
+round accesses. Where a test fails, the region is left as the header's check would.
 """
 
 from collections.abc import Iterator
@@ -48,7 +48,7 @@ def _accesses(block: Block, address: Value) -> bool:
     """Whether the first thing a block does is an access near an address."""
     for value in block.ops:
         if value.op.reads_memory or value.op.writes_memory:
-            return bool(value.args) and root_of(value.args[0]) is address
+            return bool(value.args) and root_of(value.args[0], address) is address
         if value.op.raises_flags:
             return False
     return False
@@ -169,12 +169,14 @@ class _Loops:
         )
 
     def advancing(self, header: Block, address: Value) -> Test | None:
-        """An address made of one parameter of the header, invariants and a constant; and its strides."""
+        """An address made of invariants, a constant and at most one parameter of the header; and its strides."""
         leaves, constant = _leaves(address)
         moving = [(number, param) for number, param in enumerate(header.params) if param in leaves]
         moving = [(number, param) for number, param in moving if not self.is_invariant(param, header)]
-        if len(moving) != 1 or abs(constant) >= MOST_CONSTANT:
+        if len(moving) > 1 or abs(constant) >= MOST_CONSTANT:
             return None
+        if not moving:
+            return (address, ()) if all(self.is_invariant(value, header) for value in leaves) else None
         ((number, param),) = moving
         others = _without(leaves, (param,))
         strides = self.strides(header, number)
