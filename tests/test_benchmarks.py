@@ -297,10 +297,10 @@ def test_what_is_not_as_it_should_be() -> None:
     assert found.slower_than_qemu() == ["write1 (0.50)"]
     assert found.faults() == ["crc32: qemu: exit code 1"]
     assert found.short_of_target() == [
-        "loops vmjit/native 2.00 (at most 1.5)",
-        "loops cold/vmjit 2.00 (at most 1.5)",
+        "loops vmjit/native 2.00 (at most 1.15)",
+        "loops cold/vmjit 2.00 (at most 1.25)",
         "system qemu/vmjit 0.50 (at least 1)",
-        "system vmjit/native 8.00 (at most 3)",
+        "system vmjit/native 8.00 (at most 1.5)",
     ]
 
 
