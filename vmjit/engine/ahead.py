@@ -1,0 +1,278 @@
+"""Compiling ahead of time: functions found by decoding, and regions for what may run, without running it.
+
+What decoding reaches stands for what was executed, so regions are formed as with a profile: calls are followed, and
+returns lead to the call sites. What only a run can tell are the targets of indirect jumps. A region without them would
+be left at each such jump, and, since code in regions is not counted, for good; so functions with jumps through tables
+are left to the run, which compiles them with their targets when they are hot.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from vmjit.engine.cache import Kept, Program, Region, name_of
+from vmjit.engine.code import PAGE_SIZE, Code
+from vmjit.engine.formation import Former
+from vmjit.engine.hart import CALL_DEPTH, MOST_PAGES, NEIGHBOURHOOD, REGION_SIZE
+from vmjit.engine.trace import Flow, Tracer
+from vmjit.errors import CompileError
+from vmjit.ir.layout import PAGE_BITS
+
+if TYPE_CHECKING:
+    from vmjit.engine.service import Service
+    from vmjit.guest import Guest
+
+LARGEST_FUNCTION = 20000  # instructions that are looked at: those of a damaged file may go anywhere
+WORDS_OF_PAGE = PAGE_SIZE // 2  # one for each halfword
+
+
+@dataclass(frozen=True)
+class Function:
+    """What decoding from an address reaches without following calls.
+
+    steps        addresses of instructions
+    calls        (address of the instruction after a call, function called)
+    returns      addresses of instructions that return
+    has_jumps    it goes on at addresses that only a run can tell
+    """
+
+    address: int
+    steps: frozenset[int]
+    calls: tuple[tuple[int, int], ...]
+    returns: tuple[int, ...]
+    has_jumps: bool
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """What was compiled.
+
+    kept       all regions
+    made       how many of them are new
+    functions  how many begin in a region
+    failures   what was wrong with regions that could not be made
+    """
+
+    kept: tuple[Kept, ...]
+    made: int
+    functions: int
+    failures: tuple[str, ...]
+
+
+class Finder:
+    """Finds functions by decoding."""
+
+    def __init__(self, guest: Guest, code: Code) -> None:
+        self.code = code
+        self.tracer = Tracer(guest.layout)
+        self.former = Former(guest.decode_table, self.tracer)
+        self.known: dict[int, tuple[int, Flow | None] | None] = {}
+
+    def functions(self, starts: Iterable[int]) -> dict[int, Function]:
+        """Those at these addresses, those that they call, and so on."""
+        found: dict[int, Function] = {}
+        queue = list(starts)
+        while queue:
+            address = queue.pop()
+            if address in found or self._instruction(address) is None:
+                continue
+            found[address] = self.function(address)
+            queue += [called for _, called in found[address].calls]
+        return dict(sorted(found.items()))
+
+    def function(self, address: int) -> Function:
+        """The function that begins at an address."""
+        steps: set[int] = set()
+        calls: list[tuple[int, int]] = []
+        returns: list[int] = []
+        has_jumps = False
+        queue = [address]
+        while queue and len(steps) < LARGEST_FUNCTION:
+            at = queue.pop()
+            found = None if at in steps else self._instruction(at)
+            if found is None:
+                continue
+            size, flow = found
+            steps.add(at)
+            if flow is None:
+                queue.append(at + size)
+                continue
+            queue += flow.targets
+            calls += [(at + size, called) for called in flow.calls]
+            if flow.returns:
+                queue.append(at + size)
+            elif flow.unknown == "return":
+                returns.append(at)
+            elif flow.unknown:
+                has_jumps = True
+        return Function(address, frozenset(steps), tuple(calls), tuple(returns), has_jumps)
+
+    def _instruction(self, at: int) -> tuple[int, Flow | None] | None:
+        """Its size, and where it leads if that is not just the next one; None where there is none."""
+        if at not in self.known:
+            step = self.former.step(at, self.code)
+            if step is None:
+                self.known[at] = None
+            else:
+                traits = self.tracer.traits_of(step.instruction, step.fields, step.size)
+                flow = self.tracer.flow_of(step.instruction, step.fields, at, step.size) if traits.ends else None
+                self.known[at] = step.size, flow
+        return self.known[at]
+
+
+class Surroundings:
+    """What requests for the worker hold: pages of code, what of it may run, and where its returns lead."""
+
+    def __init__(self, code: Code, functions: Iterable[Function]) -> None:
+        self.code = code
+        self.ran: dict[int, array[int]] = {}
+        self.calls: dict[int, set[int]] = defaultdict(set)  # page -> pages of functions called from there
+        self.returns: dict[int, list[tuple[int, int]]] = defaultdict(list)  # page -> return, where it leads
+        known = {function.address: function for function in functions}
+        for function in known.values():
+            for at in function.steps:
+                page = at >> PAGE_BITS
+                if page not in self.ran:
+                    self.ran[page] = array("Q", bytes(8 * WORDS_OF_PAGE))
+                self.ran[page][at % PAGE_SIZE // 2] = 1
+            for point, called in function.calls:
+                if called in known:
+                    self.calls[(point - 1) >> PAGE_BITS].add(called >> PAGE_BITS)
+                    for site in known[called].returns:
+                        self.returns[site >> PAGE_BITS].append((site, point))
+
+    def may_run(self, at: int) -> bool:
+        """Whether decoding reached an address."""
+        ran = self.ran.get(at >> PAGE_BITS)
+        return ran is not None and ran[at % PAGE_SIZE // 2] != 0
+
+    def request(self, pc: int) -> tuple[Any, ...]:
+        """As Hart makes it for a hot address."""
+        pages = self._neighbours(pc >> PAGE_BITS)
+        for _ in range(CALL_DEPTH):
+            for called in sorted({called for page in pages for called in self.calls.get(page, ())}):
+                if called not in pages and len(pages) < MOST_PAGES:
+                    pages |= self._neighbours(called)
+        chunks = [(page, self.code.pages[page], self.ran[page].tobytes()) for page in sorted(pages)]
+        jumps = {jump for page in pages for jump in self.returns.get(page, ()) if jump[1] >> PAGE_BITS in pages}
+        return "region", pc, chunks, sorted(jumps), REGION_SIZE, False, ()
+
+    def _neighbours(self, page: int) -> set[int]:
+        near = range(page - NEIGHBOURHOOD, page + NEIGHBOURHOOD + 1)
+        return {found for found in near if found in self.ran and found in self.code.pages}
+
+
+class Regions:
+    """The regions so far, and which of them is entered at an address: as engine.regions, without memory."""
+
+    def __init__(self, kept: Iterable[Kept]) -> None:
+        self.kept = list(kept)
+        self.owner: dict[int, int] = {}  # entry -> index
+        self.covered: set[int] = set()
+        for index, found in enumerate(self.kept):
+            self._enter(index, found.entries)
+
+    def add(self, pc: int, name: str, region: Region) -> None:
+        self.kept.append(Kept(pc, name, (), region))
+        self._enter(len(self.kept) - 1, [e for e in region.entries if e == pc or e not in self.owner])
+
+    def _enter(self, index: int, entries: Iterable[int]) -> None:
+        self.owner.update(dict.fromkeys(entries, index))
+        for start, end in self.kept[index].region.ranges:
+            self.covered.update(range(start, end, 2))
+
+    def finished(self) -> tuple[Kept, ...]:
+        """Those that are entered anywhere."""
+        entries: dict[int, list[int]] = defaultdict(list)
+        for entry, index in self.owner.items():
+            entries[index].append(entry)
+        return tuple(
+            Kept(found.pc, found.name, tuple(entries[index]), found.region)
+            for index, found in enumerate(self.kept)
+            if entries[index]
+        )
+
+
+class Compiler:
+    """Compiles with several workers at once, and gets the same whatever their number.
+
+    `limit` is the number of regions to ask for; `watch` is told now and then how many functions begin in a region.
+    """
+
+    def __init__(
+        self,
+        surroundings: Surroundings,
+        services: Sequence[Service],
+        variant: str,
+        left: Program,
+        limit: int | None = None,
+        watch: Callable[[int], None] = lambda functions: None,
+    ) -> None:
+        self.surroundings = surroundings
+        self.services: SimpleQueue[Service] = SimpleQueue()
+        for service in services:
+            self.services.put(service)
+        self.pool = ThreadPoolExecutor(len(services))
+        self.variant = variant
+        self.regions = Regions(kept for kept in left.regions if self._name(kept.pc, kept.region) == kept.name)
+        self.limit = limit
+        self.watch = watch
+        self.asked: set[int] = set()
+        self.functions: list[Function] = []
+        self.made = 0
+        self.failures: list[str] = []
+
+    def run(self, entry: int, functions: Iterable[Function]) -> Ahead:
+        """Compile what is reached from the entry, then functions that none calls, then what is still in no region."""
+        functions = self.functions = list(functions)
+        called = {target for f in functions for _, target in f.calls if target != f.address}
+        self._closure([entry])
+        self._closure([f.address for f in functions if f.address not in called])
+        for function in functions:
+            if function.address not in self.regions.covered:
+                self._closure([function.address])
+        self.pool.shutdown()
+        return Ahead(self.regions.finished(), self.made, self._covered(), tuple(self.failures))
+
+    def _covered(self) -> int:
+        return sum(function.address in self.regions.covered for function in self.functions)
+
+    def _closure(self, wave: Sequence[int]) -> None:
+        """Compile regions at these addresses, then where those lead to, and so on."""
+        while wave := self._wanted(wave):
+            self.asked.update(wave)
+            exits: set[int] = set()
+            for pc, region in zip(wave, self.pool.map(self._compile, wave), strict=True):
+                name = None if region is None else self._name(pc, region)
+                if region is None or name is None:
+                    continue
+                self.made += 1
+                self.regions.add(pc, name, region)
+                exits.update(region.exits)
+                self.watch(self._covered())
+            wave = sorted(exits)
+
+    def _wanted(self, wave: Sequence[int]) -> list[int]:
+        room = None if self.limit is None else max(0, self.limit - len(self.asked))
+        wanted = [pc for pc in wave if pc not in self.regions.owner and pc not in self.asked]
+        return [pc for pc in wanted if self.surroundings.may_run(pc)][:room]
+
+    def _compile(self, pc: int) -> Region | None:
+        service = self.services.get()
+        try:
+            result = service.wait(self.surroundings.request(pc))
+        except CompileError as error:
+            self.failures.append(f"{pc:#x}: {error}")
+            return None
+        finally:
+            self.services.put(service)
+        return None if result is None else Region.from_bytes(result[0])
+
+    def _name(self, pc: int, region: Region) -> str | None:
+        return name_of(pc, region, self.surroundings.code.bytes, self.variant)
