@@ -1,0 +1,152 @@
+"""Functions found by decoding, and regions for them: what is covered, what is left to the run, and in which order."""
+
+from collections.abc import Iterable
+
+import pytest
+from machines import CODE, Here, assemble, guest_named, harts, worker_for
+
+from vmjit.engine.ahead import Ahead, Compiler, Finder, Function, Surroundings
+from vmjit.engine.cache import Kept, Program, variant
+from vmjit.engine.code import Code
+from vmjit.engine.hart import Tier
+from vmjit.ir.exits import ExitReason
+
+CALLS = """\
+    addi s0, zero, 200
+again:
+    jal ra, @double
+    addi s0, s0, -1
+    bne s0, zero, @again
+    jal ra, @once
+    ecall
+    jal zero, @again
+double:
+    addi s1, s1, 2
+    jalr zero, 0(ra)
+once:
+    addi s1, s1, 1
+    jalr zero, 0(ra)
+never:
+    addi s1, s1, 4
+    jalr zero, 0(ra)
+"""
+DOUBLE, ONCE, NEVER = CODE + 28, CODE + 36, CODE + 44
+
+
+def code_of(text: str) -> Code:
+    return Code.of(CODE, assemble(text, guest="riscv64"))
+
+
+def functions_of(code: Code, *starts: int) -> dict[int, Function]:
+    return Finder(guest_named("riscv64"), code).functions(starts or [CODE])
+
+
+def compiled(
+    code: Code,
+    functions: Iterable[Function],
+    *,
+    jobs: int = 1,
+    left: Program | None = None,
+    limit: int | None = None,
+    refuse: str = "",
+) -> Ahead:
+    services = [Here(worker_for("riscv64")) for _ in range(jobs)]
+    for service in services:
+        service.refuse = refuse
+    functions = list(functions)
+    made = Compiler(Surroundings(code, functions), services, variant("", False), left or Program(), limit)  # type: ignore[arg-type]
+    return made.run(CODE, functions)
+
+
+def test_functions_are_found_by_their_calls() -> None:
+    found = functions_of(code_of(CALLS))
+    assert list(found) == [CODE, DOUBLE, ONCE]
+    assert found[CODE].calls == ((CODE + 8, DOUBLE), (CODE + 20, ONCE))
+    assert found[CODE].returns == () and not found[CODE].has_jumps
+    assert found[DOUBLE] == Function(DOUBLE, frozenset((DOUBLE, DOUBLE + 4)), (), (DOUBLE + 4,), False)
+
+
+def test_symbols_add_to_them_but_not_where_there_is_no_code() -> None:
+    assert list(functions_of(code_of(CALLS), CODE, NEVER, CODE + 0x100000)) == [CODE, DOUBLE, ONCE, NEVER]
+
+
+@pytest.mark.parametrize(
+    ("text", "has_jumps"),
+    [
+        ("jalr zero, 0(a0)", True),
+        ("jalr ra, 0(a0)\njalr zero, 0(ra)", False),
+        ("jalr zero, 0(ra)", False),
+        ("beq a0, a1, 0x10008\njalr zero, 0(ra)\njalr zero, 0(a0)", True),
+    ],
+)
+def test_jumps_through_tables_are_noted(text: str, has_jumps: bool) -> None:
+    assert functions_of(code_of(text))[CODE].has_jumps == has_jumps
+
+
+def test_one_region_holds_a_function_and_those_that_it_calls() -> None:
+    code = code_of(CALLS)
+    made = compiled(code, functions_of(code).values())
+    assert [kept.pc for kept in made.kept] == [CODE]
+    assert (made.made, made.functions, made.failures) == (1, 3, ())
+    assert made.kept[0].region.ranges == ((CODE, NEVER),)
+    assert CODE + 8 not in made.kept[0].entries, "returns stay in the region"
+
+
+def test_a_function_that_none_calls_is_compiled_too() -> None:
+    code = code_of(CALLS)
+    made = compiled(code, functions_of(code, CODE, NEVER).values())
+    assert [kept.pc for kept in made.kept] == [CODE, NEVER] and made.functions == 4
+
+
+def test_a_function_left_out_is_an_exit() -> None:
+    code = code_of(CALLS)
+    made = compiled(code, [f for f in functions_of(code).values() if f.address != DOUBLE])
+    assert {kept.pc for kept in made.kept} == {CODE}
+    assert DOUBLE in made.kept[0].region.exits and CODE + 8 in made.kept[0].entries
+
+
+def test_more_workers_make_the_same() -> None:
+    code = code_of(CALLS)
+    functions = functions_of(code, CODE, NEVER).values()
+    assert compiled(code, functions, jobs=3) == compiled(code, functions)
+
+
+def test_a_limit_begins_at_the_entry() -> None:
+    code = code_of(CALLS)
+    made = compiled(code, functions_of(code, CODE, NEVER).values(), limit=1)
+    assert [kept.pc for kept in made.kept] == [CODE] and made.functions == 3
+
+
+def test_what_a_run_left_stays() -> None:
+    code = code_of(CALLS)
+    functions = functions_of(code, CODE, NEVER).values()
+    first = compiled(code, functions)
+    left = Program(first.kept[1:])
+    second = compiled(code, functions, left=left)
+    assert second.made == 1
+    assert {kept.name for kept in second.kept} == {kept.name for kept in first.kept}
+    other = Program((Kept(CODE, "other code", (CODE,), first.kept[0].region),))
+    assert compiled(code, functions, left=other).made == 2
+
+
+def test_what_cannot_be_compiled_is_said() -> None:
+    code = code_of(CALLS)
+    made = compiled(code, functions_of(code).values(), refuse="no")
+    assert made.kept == () and made.functions == 0
+    assert set(made.failures) == {f"{address:#x}: no" for address in (CODE, DOUBLE, ONCE)}
+
+
+def test_a_hart_begins_with_them() -> None:
+    """No jump gets hot, and the count of instructions is the same as ever."""
+    ends = []
+    code = code_of(CALLS)
+    kept = compiled(code, functions_of(code).values()).kept
+    for regions in ((), kept):
+        with harts(assemble(CALLS, guest="riscv64"), Tier.AUTO, guest="riscv64") as hart:
+            for found in regions:
+                hart._code(CODE, 4)
+                hart._place(found.pc, found.region, found.entries)
+            assert hart.run().reason is ExitReason.SYSCALL
+            ends.append((hart.words[hart.guest.layout.word("x9")], hart.instructions))
+            assert hart.counters.regions == len(regions)
+    assert ends[0] == ends[1] and ends[0][0] == 401
