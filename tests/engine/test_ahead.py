@@ -1,6 +1,7 @@
 """Functions found by decoding, and regions for them: what is covered, what is left to the run, and in which order."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 from machines import CODE, Here, assemble, guest_named, harts, worker_for
@@ -54,14 +55,15 @@ def compiled(
     for service in services:
         service.refuse = refuse
     functions = list(functions)
-    made = Compiler(Surroundings(code, functions), services, variant("", False), left or Program(), limit)  # type: ignore[arg-type]
+    around = Surroundings(code, {function.address: function for function in functions})
+    made = Compiler(around, services, variant("", False), left or Program(), limit)  # type: ignore[arg-type]
     return made.run(CODE, functions)
 
 
 def test_functions_are_found_by_their_calls() -> None:
     found = functions_of(code_of(CALLS))
     assert list(found) == [CODE, DOUBLE, ONCE]
-    assert found[CODE].calls == ((CODE + 8, DOUBLE), (CODE + 20, ONCE))
+    assert found[CODE].calls == ((CODE + 4, CODE + 8, DOUBLE), (CODE + 16, CODE + 20, ONCE))
     assert found[CODE].returns == () and not found[CODE].has_jumps
     assert found[DOUBLE] == Function(DOUBLE, frozenset((DOUBLE, DOUBLE + 4)), (), (DOUBLE + 4,), False)
 
@@ -100,7 +102,8 @@ def test_a_function_that_none_calls_is_compiled_too() -> None:
 
 def test_a_function_left_out_is_an_exit() -> None:
     code = code_of(CALLS)
-    made = compiled(code, [f for f in functions_of(code).values() if f.address != DOUBLE])
+    functions = functions_of(code)
+    made = compiled(code, (functions | {DOUBLE: replace(functions[DOUBLE], has_jumps=True)}).values())
     assert {kept.pc for kept in made.kept} == {CODE}
     assert DOUBLE in made.kept[0].region.exits and CODE + 8 in made.kept[0].entries
 
@@ -109,6 +112,16 @@ def test_more_workers_make_the_same() -> None:
     code = code_of(CALLS)
     functions = functions_of(code, CODE, NEVER).values()
     assert compiled(code, functions, jobs=3) == compiled(code, functions)
+
+
+def test_calls_and_returns_are_known_to_lead_where_they_do() -> None:
+    code = code_of(CALLS)
+    around = Surroundings(code, functions_of(code))
+    assert around.all_jumps() == (
+        *((CODE + 4, DOUBLE), (CODE + 16, ONCE)),
+        *((DOUBLE + 4, CODE + 8), (ONCE + 4, CODE + 20)),
+    )
+    assert around.request(CODE)[3] == list(around.all_jumps())
 
 
 def test_a_limit_begins_at_the_entry() -> None:

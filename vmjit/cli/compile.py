@@ -49,22 +49,21 @@ def _compile(machine: Machine, options: argparse.Namespace, began: float) -> int
     entry = hart.words[machine.guest.layout.word("pc")]
     code = code_of(machine)
     found = Finder(machine.guest, code).functions([entry, *(s.address for s in machine.symbols.functions())])
-    functions = [function for function in found.values() if not function.has_jumps]
     jobs = options.jobs or len(os.sched_getaffinity(0))
     services = [
         Service(machine.guest.name, machine.settings.cache_dir, machine.settings.for_child(), set(), set())
         for _ in range(jobs)
     ]
     before = cache.get_program(hart.program, hart.variant)
-    surroundings = Surroundings(code, functions)
+    surroundings = Surroundings(code, found)
     bar = Bar(len(found), began)
-    made = Compiler(surroundings, services, hart.variant, before, options.limit, bar).run(entry, functions)
+    made = Compiler(surroundings, services, hart.variant, before, options.limit, bar).run(entry, found.values())
     bar.clear()
     for service in services:
         service.close()
     for failure in made.failures:
         print(f"vmjit: not compiled: {failure}", file=sys.stderr)
-    left = Program(made.kept, before.jumps, hart.program)
+    left = Program(made.kept, before.jumps or surroundings.all_jumps(), hart.program)
     cache.put_program(hart.program, hart.variant, left)
     if cache.get_program(hart.program, hart.variant) != left:
         raise OSError(None, f"compile: nothing can be kept in {cache.folder}; vmjit doctor may say why")

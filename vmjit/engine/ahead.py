@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -22,7 +22,7 @@ from vmjit.engine.formation import Former
 from vmjit.engine.hart import CALL_DEPTH, MOST_PAGES, NEIGHBOURHOOD, REGION_SIZE
 from vmjit.engine.trace import Flow, Tracer
 from vmjit.errors import CompileError
-from vmjit.ir.layout import PAGE_BITS
+from vmjit.ir.layout import JUMP_ENTRIES, PAGE_BITS
 
 if TYPE_CHECKING:
     from vmjit.engine.service import Service
@@ -36,15 +36,15 @@ WORDS_OF_PAGE = PAGE_SIZE // 2  # one for each halfword
 class Function:
     """What decoding from an address reaches without following calls.
 
-    steps        addresses of instructions
-    calls        (address of the instruction after a call, function called)
-    returns      addresses of instructions that return
-    has_jumps    it goes on at addresses that only a run can tell
+    steps      addresses of instructions
+    calls      (address of a call, of the instruction after it, of the function called)
+    returns    addresses of instructions that return
+    has_jumps  it goes on at addresses that only a run can tell
     """
 
     address: int
     steps: frozenset[int]
-    calls: tuple[tuple[int, int], ...]
+    calls: tuple[tuple[int, int, int], ...]
     returns: tuple[int, ...]
     has_jumps: bool
 
@@ -83,13 +83,13 @@ class Finder:
             if address in found or self._instruction(address) is None:
                 continue
             found[address] = self.function(address)
-            queue += [called for _, called in found[address].calls]
+            queue += [called for *_, called in found[address].calls]
         return dict(sorted(found.items()))
 
     def function(self, address: int) -> Function:
         """The function that begins at an address."""
         steps: set[int] = set()
-        calls: list[tuple[int, int]] = []
+        calls: list[tuple[int, int, int]] = []
         returns: list[int] = []
         has_jumps = False
         queue = [address]
@@ -104,7 +104,7 @@ class Finder:
                 queue.append(at + size)
                 continue
             queue += flow.targets
-            calls += [(at + size, called) for called in flow.calls]
+            calls += [(at, at + size, called) for called in flow.calls]
             if flow.returns:
                 queue.append(at + size)
             elif flow.unknown == "return":
@@ -127,25 +127,26 @@ class Finder:
 
 
 class Surroundings:
-    """What requests for the worker hold: pages of code, what of it may run, and where its returns lead."""
+    """What requests for the worker hold: pages of code, what of it may run, and where its calls and returns lead.
 
-    def __init__(self, code: Code, functions: Iterable[Function]) -> None:
+    Functions with jumps that only a run can tell count as code that never runs.
+    """
+
+    def __init__(self, code: Code, functions: Mapping[int, Function]) -> None:
         self.code = code
         self.ran: dict[int, array[int]] = {}
-        self.calls: dict[int, set[int]] = defaultdict(set)  # page -> pages of functions called from there
-        self.returns: dict[int, list[tuple[int, int]]] = defaultdict(list)  # page -> return, where it leads
-        known = {function.address: function for function in functions}
-        for function in known.values():
-            for at in function.steps:
+        self.jumps: dict[int, set[tuple[int, int]]] = defaultdict(set)  # page -> calls and returns there, their targets
+        for function in functions.values():
+            for at in () if function.has_jumps else function.steps:
                 page = at >> PAGE_BITS
                 if page not in self.ran:
                     self.ran[page] = array("Q", bytes(8 * WORDS_OF_PAGE))
                 self.ran[page][at % PAGE_SIZE // 2] = 1
-            for point, called in function.calls:
-                if called in known:
-                    self.calls[(point - 1) >> PAGE_BITS].add(called >> PAGE_BITS)
-                    for site in known[called].returns:
-                        self.returns[site >> PAGE_BITS].append((site, point))
+            for site, point, called in function.calls:
+                if called in functions:
+                    self.jumps[site >> PAGE_BITS].add((site, called))
+                    for back in functions[called].returns:
+                        self.jumps[back >> PAGE_BITS].add((back, point))
 
     def may_run(self, at: int) -> bool:
         """Whether decoding reached an address."""
@@ -156,12 +157,16 @@ class Surroundings:
         """As Hart makes it for a hot address."""
         pages = self._neighbours(pc >> PAGE_BITS)
         for _ in range(CALL_DEPTH):
-            for called in sorted({called for page in pages for called in self.calls.get(page, ())}):
-                if called not in pages and len(pages) < MOST_PAGES:
-                    pages |= self._neighbours(called)
+            for target in sorted({target >> PAGE_BITS for page in pages for _, target in self.jumps.get(page, ())}):
+                if target not in pages and len(pages) < MOST_PAGES:
+                    pages |= self._neighbours(target)
         chunks = [(page, self.code.pages[page], self.ran[page].tobytes()) for page in sorted(pages)]
-        jumps = {jump for page in pages for jump in self.returns.get(page, ()) if jump[1] >> PAGE_BITS in pages}
+        jumps = [jump for page in pages for jump in self.jumps.get(page, ()) if jump[1] >> PAGE_BITS in pages]
         return "region", pc, chunks, sorted(jumps), REGION_SIZE, False, ()
+
+    def all_jumps(self) -> tuple[tuple[int, int], ...]:
+        """What a hart is to know of them, as code in regions tells it nothing; as many as it can."""
+        return tuple(sorted(jump for jumps in self.jumps.values() for jump in jumps)[:JUMP_ENTRIES])
 
     def _neighbours(self, page: int) -> set[int]:
         near = range(page - NEIGHBOURHOOD, page + NEIGHBOURHOOD + 1)
@@ -230,8 +235,8 @@ class Compiler:
 
     def run(self, entry: int, functions: Iterable[Function]) -> Ahead:
         """Compile what is reached from the entry, then functions that none calls, then what is still in no region."""
-        functions = self.functions = list(functions)
-        called = {target for f in functions for _, target in f.calls if target != f.address}
+        self.functions = functions = list(functions)
+        called = {target for f in functions for *_, target in f.calls if target != f.address}
         self._closure([entry])
         self._closure([f.address for f in functions if f.address not in called])
         for function in functions:
