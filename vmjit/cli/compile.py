@@ -20,10 +20,12 @@ from vmjit.engine.service import Service
 from vmjit.errors import UsageError
 from vmjit.ir.layout import PAGE_BITS
 from vmjit.machine import Machine
-from vmjit.memory.address_space import EXECUTE
+from vmjit.memory.address_space import EXECUTE, READ
 
 if TYPE_CHECKING:
     import argparse
+
+    from vmjit.engine.cache import Read
 
 OK, FAILED = 0, 1
 EVERY = 0.1  # seconds between two looks of the bar
@@ -48,7 +50,8 @@ def _compile(machine: Machine, options: argparse.Namespace, began: float) -> int
     hart, cache = machine.hart, machine.cache
     entry = hart.words[machine.guest.layout.word("pc")]
     code = code_of(machine)
-    found = Finder(machine.guest, code).functions([entry, *(s.address for s in machine.symbols.functions())])
+    finder = Finder(machine.guest, code, reader_of(machine))
+    found = finder.functions([entry, *(symbol.address for symbol in machine.symbols.functions())])
     jobs = options.jobs or len(os.sched_getaffinity(0))
     services = [
         Service(machine.guest.name, machine.settings.cache_dir, machine.settings.for_child(), set(), set())
@@ -89,6 +92,16 @@ def code_of(machine: Machine) -> Code:
             for page in range(start >> PAGE_BITS, ((start + segment.file_size - 1) >> PAGE_BITS) + 1):
                 pages[page] = machine.memory.read(page << PAGE_BITS, PAGE_SIZE, EXECUTE)
     return Code([(page, data, b"") for page, data in pages.items()])
+
+
+def reader_of(machine: Machine) -> Read:
+    """Reads what the program has in memory when it starts."""
+    memory = machine.memory
+
+    def read(address: int, size: int) -> bytes | None:
+        return memory.read(address, size, READ) if memory.accessible(address, size, READ) else None
+
+    return read
 
 
 class Bar:

@@ -1,26 +1,28 @@
 """Compiling ahead of time: functions found by decoding, and regions for what may run, without running it.
 
 What decoding reaches stands for what was executed, so regions are formed as with a profile: calls are followed, and
-returns lead to the call sites. What only a run can tell are the targets of indirect jumps. A region without them would
-be left at each such jump, and, since code in regions is not counted, for good; so functions with jumps through tables
-are left to the run, which compiles them with their targets when they are hot.
+returns lead to the call sites. Indirect jumps lead to what tables hold that the function has the address of, as those
+of switch statements. A region that does not know where one leads would be left at each, and, since code in regions is
+not counted, for good; so functions with jumps for which no table is found are left to the run.
 """
 
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from vmjit.engine.cache import Kept, Program, Region, name_of
+from vmjit.engine.cache import Kept, Program, Read, Region, name_of
 from vmjit.engine.code import PAGE_SIZE, Code
 from vmjit.engine.formation import Former
 from vmjit.engine.hart import CALL_DEPTH, MOST_PAGES, NEIGHBOURHOOD, REGION_SIZE
 from vmjit.engine.trace import Flow, Tracer
+from vmjit.engine.translate import translate
 from vmjit.errors import CompileError
 from vmjit.ir.layout import JUMP_ENTRIES, PAGE_BITS
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from vmjit.guest import Guest
 
 LARGEST_FUNCTION = 20000  # instructions that are looked at: those of a damaged file may go anywhere
+FARTHEST = 1 << 16  # bytes from a function's start to what its tables hold, where no symbol says where it ends
+SMALLEST_TABLE, LARGEST_TABLE = 3, 1024  # entries
 WORDS_OF_PAGE = PAGE_SIZE // 2  # one for each halfword
 
 
@@ -39,6 +43,7 @@ class Function:
     steps      addresses of instructions
     calls      (address of a call, of the instruction after it, of the function called)
     returns    addresses of instructions that return
+    jumps      (address of an indirect jump, where it may lead)
     has_jumps  it goes on at addresses that only a run can tell
     """
 
@@ -46,7 +51,26 @@ class Function:
     steps: frozenset[int]
     calls: tuple[tuple[int, int, int], ...]
     returns: tuple[int, ...]
-    has_jumps: bool
+    jumps: tuple[tuple[int, int], ...] = ()
+    has_jumps: bool = False
+
+
+def _relative(read: Read, table: int, index: int) -> int | None:
+    """An entry of 32 bits that counts from the table's start, as compilers make them for code that may be moved."""
+    data = read(table + 4 * index, 4)
+    return None if data is None else table + int.from_bytes(data, "little", signed=True)
+
+
+def _absolute(read: Read, table: int, index: int) -> int | None:
+    """An address of 32 bits."""
+    data = read(table + 4 * index, 4)
+    return None if data is None else int.from_bytes(data, "little")
+
+
+def _pointer(read: Read, table: int, index: int) -> int | None:
+    """An address of 64 bits."""
+    data = read(table + 8 * index, 8)
+    return None if data is None else int.from_bytes(data, "little")
 
 
 @dataclass(frozen=True)
@@ -66,10 +90,14 @@ class Ahead:
 
 
 class Finder:
-    """Finds functions by decoding."""
+    """Finds functions by decoding; `read` gives the program's constant data."""
 
-    def __init__(self, guest: Guest, code: Code) -> None:
+    def __init__(self, guest: Guest, code: Code, read: Read) -> None:
         self.code = code
+        self.read = read
+        self.layout = guest.layout
+        self.alignment = guest.alignment
+        self.starts: list[int] = []
         self.tracer = Tracer(guest.layout)
         self.former = Former(guest.decode_table, self.tracer)
         self.known: dict[int, tuple[int, Flow | None] | None] = {}
@@ -77,7 +105,8 @@ class Finder:
     def functions(self, starts: Iterable[int]) -> dict[int, Function]:
         """Those at these addresses, those that they call, and so on."""
         found: dict[int, Function] = {}
-        queue = list(starts)
+        self.starts = sorted(starts)
+        queue = list(self.starts)
         while queue:
             address = queue.pop()
             if address in found or self._instruction(address) is None:
@@ -88,10 +117,20 @@ class Finder:
 
     def function(self, address: int) -> Function:
         """The function that begins at an address."""
+        targets: set[int] = set()
+        while True:
+            found = self._walk(address, targets)
+            known = self._in_tables(found) if found.has_jumps else targets
+            if known <= targets:
+                return replace(found, has_jumps=found.has_jumps and not targets)
+            targets |= known  # and the code there may have tables, too
+
+    def _walk(self, address: int, targets: Iterable[int]) -> Function:
+        """The function, whose indirect jumps lead to `targets`."""
         steps: set[int] = set()
         calls: list[tuple[int, int, int]] = []
         returns: list[int] = []
-        has_jumps = False
+        jumps: list[int] = []
         queue = [address]
         while queue and len(steps) < LARGEST_FUNCTION:
             at = queue.pop()
@@ -110,8 +149,41 @@ class Finder:
             elif flow.unknown == "return":
                 returns.append(at)
             elif flow.unknown:
-                has_jumps = True
-        return Function(address, frozenset(steps), tuple(calls), tuple(returns), has_jumps)
+                jumps.append(at)
+                queue += targets
+        pairs = tuple((site, target) for site in jumps for target in sorted(targets))
+        return Function(address, frozenset(steps), tuple(calls), tuple(returns), pairs, bool(jumps))
+
+    def _in_tables(self, function: Function) -> set[int]:
+        """Addresses in the function that are in tables which it has the address of."""
+        ran = _marked(function.steps)
+        code = Code([(page, self.code.pages[page], ran[page].tobytes()) for page in sorted(ran)])
+        plan = self.former.form(function.address, code, LARGEST_FUNCTION)
+        if plan is None:
+            return set()
+        region = translate(plan, self.layout, self.tracer)
+        constants = {value.attr for block in region.blocks for value in block.ops if value.is_const}
+        found: set[int] = set()
+        for table in sorted(c for c in constants if isinstance(c, int)):
+            for read_entry in (_relative, _absolute, _pointer):
+                entries = self._table(function.address, table, read_entry)
+                if len(entries) >= SMALLEST_TABLE:
+                    found.update(entries)
+        return found
+
+    def _table(self, function: int, table: int, read_entry: Callable[[Read, int, int], int | None]) -> list[int]:
+        """The entries of a table up to the first that is no instruction of the function."""
+        position = bisect_right(self.starts, function)
+        end = self.starts[position] if position < len(self.starts) else function + FARTHEST
+        entries: list[int] = []
+        while len(entries) < LARGEST_TABLE:
+            entry = read_entry(self.read, table, len(entries))
+            if entry is None or not function <= entry < min(end, function + FARTHEST) or entry % self.alignment:
+                break
+            if self._instruction(entry) is None:
+                break
+            entries.append(entry)
+        return entries
 
     def _instruction(self, at: int) -> tuple[int, Flow | None] | None:
         """Its size, and where it leads if that is not just the next one; None where there is none."""
@@ -126,6 +198,17 @@ class Finder:
         return self.known[at]
 
 
+def _marked(addresses: Iterable[int]) -> dict[int, array[int]]:
+    """By page: what Native.executed would be if the instructions at these addresses had been executed."""
+    pages: dict[int, array[int]] = {}
+    for at in addresses:
+        page = at >> PAGE_BITS
+        if page not in pages:
+            pages[page] = array("Q", bytes(8 * WORDS_OF_PAGE))
+        pages[page][at % PAGE_SIZE // 2] = 1
+    return pages
+
+
 class Surroundings:
     """What requests for the worker hold: pages of code, what of it may run, and where its calls and returns lead.
 
@@ -134,14 +217,11 @@ class Surroundings:
 
     def __init__(self, code: Code, functions: Mapping[int, Function]) -> None:
         self.code = code
-        self.ran: dict[int, array[int]] = {}
+        self.ran = _marked(at for f in functions.values() if not f.has_jumps for at in f.steps)
         self.jumps: dict[int, set[tuple[int, int]]] = defaultdict(set)  # page -> calls and returns there, their targets
         for function in functions.values():
-            for at in () if function.has_jumps else function.steps:
-                page = at >> PAGE_BITS
-                if page not in self.ran:
-                    self.ran[page] = array("Q", bytes(8 * WORDS_OF_PAGE))
-                self.ran[page][at % PAGE_SIZE // 2] = 1
+            for jump in function.jumps:
+                self.jumps[jump[0] >> PAGE_BITS].add(jump)
             for site, point, called in function.calls:
                 if called in functions:
                     self.jumps[site >> PAGE_BITS].add((site, called))
