@@ -47,9 +47,13 @@ def test_the_next_run_compiles_nothing(tmp_path: Path) -> None:
     assert len(listed) == 2 and listed[1].startswith(f"{KERNELS / 'fib'}  {regions} region"), listed
 
 
-def test_functions_with_jumps_through_tables_are_left_to_the_run(tmp_path: Path) -> None:
-    functions, total, *_ = compiled(KERNELS / "switched", tmp_path, "--limit", 1)
+def test_functions_whose_jumps_are_not_known_are_left_to_the_run(tmp_path: Path) -> None:
+    functions, total, *_ = compiled(ELF / "fib", tmp_path)
     assert 0 < functions < total
+
+
+def test_a_limit(tmp_path: Path) -> None:
+    assert compiled(KERNELS / "switched", tmp_path, "--limit", 1)[2:4] == [1, 1]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Functions found by decoding, and regions for them: what is covered, what is left to the run, and in which order."""
 
-from collections.abc import Iterable
+import struct
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -39,7 +40,7 @@ def code_of(text: str) -> Code:
 
 
 def functions_of(code: Code, *starts: int) -> dict[int, Function]:
-    return Finder(guest_named("riscv64"), code).functions(starts or [CODE])
+    return Finder(guest_named("riscv64"), code, code.bytes).functions(starts or [CODE])
 
 
 def compiled(
@@ -65,7 +66,7 @@ def test_functions_are_found_by_their_calls() -> None:
     assert list(found) == [CODE, DOUBLE, ONCE]
     assert found[CODE].calls == ((CODE + 4, CODE + 8, DOUBLE), (CODE + 16, CODE + 20, ONCE))
     assert found[CODE].returns == () and not found[CODE].has_jumps
-    assert found[DOUBLE] == Function(DOUBLE, frozenset((DOUBLE, DOUBLE + 4)), (), (DOUBLE + 4,), False)
+    assert found[DOUBLE] == Function(DOUBLE, frozenset((DOUBLE, DOUBLE + 4)), (), (DOUBLE + 4,))
 
 
 def test_symbols_add_to_them_but_not_where_there_is_no_code() -> None:
@@ -81,8 +82,52 @@ def test_symbols_add_to_them_but_not_where_there_is_no_code() -> None:
         ("beq a0, a1, 0x10008\njalr zero, 0(ra)\njalr zero, 0(a0)", True),
     ],
 )
-def test_jumps_through_tables_are_noted(text: str, has_jumps: bool) -> None:
+def test_jumps_that_only_a_run_can_tell_are_noted(text: str, has_jumps: bool) -> None:
     assert functions_of(code_of(text))[CODE].has_jumps == has_jumps
+
+
+SWITCH = """\
+    lui a0, 16
+    addi a0, a0, 64
+    jalr zero, 0(a1)
+    addi s1, s1, 1
+    jalr zero, 0(ra)
+    addi s1, s1, 2
+    jalr zero, 0(ra)
+    addi s1, s1, 3
+    jalr zero, 0(ra)
+"""
+TABLE, CASES = CODE + 64, (CODE + 12, CODE + 20, CODE + 28)
+
+
+def with_table(form: str, entries: Sequence[int]) -> Code:
+    code = assemble(SWITCH, guest="riscv64")
+    return Code.of(CODE, code.ljust(TABLE - CODE, b"\0") + struct.pack(f"<{len(entries)}{form}", *entries))
+
+
+@pytest.mark.parametrize(("form", "base"), [("i", TABLE), ("I", 0), ("Q", 0)], ids=["relative", "absolute", "pointers"])
+def test_jumps_lead_to_what_tables_hold(form: str, base: int) -> None:
+    code = with_table(form, [case - base for case in CASES])
+    function = functions_of(code)[CODE]
+    assert function.jumps == tuple((CODE + 8, case) for case in CASES) and not function.has_jumps
+    assert function.steps == frozenset(range(CODE, CODE + 36, 4))
+    made = compiled(code, [function])
+    assert len(made.kept) == 1 and made.kept[0].region.instructions == 9
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [CASES[:2], (CASES[0] + 1, *CASES), (CODE + 36, *CASES), (CODE - 4, *CASES), (0, *CASES)],
+    ids=["two", "odd", "no instruction", "before", "zero"],
+)
+def test_what_is_no_table(entries: Sequence[int]) -> None:
+    function = functions_of(with_table("Q", entries))[CODE]
+    assert function.has_jumps and function.jumps == ()
+
+
+def test_a_table_ends_where_another_function_begins() -> None:
+    found = functions_of(with_table("Q", [*CASES, CASES[0]]), CODE, CASES[2])
+    assert found[CODE].has_jumps, "two entries of the function are none"
 
 
 def test_one_region_holds_a_function_and_those_that_it_calls() -> None:
