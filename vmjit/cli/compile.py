@@ -24,11 +24,13 @@ from vmjit.memory.address_space import EXECUTE, READ
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
     from vmjit.engine.cache import Read
 
 OK, FAILED = 0, 1
 EVERY = 0.1  # seconds between two looks of the bar
+POINTER = 8  # bytes
 WIDTH = 30  # of the bar
 CLEAR_REST = "\x1b[K"  # of a terminal's line
 
@@ -51,7 +53,10 @@ def _compile(machine: Machine, options: argparse.Namespace, began: float) -> int
     entry = hart.words[machine.guest.layout.word("pc")]
     code = code_of(machine)
     finder = Finder(machine.guest, code, reader_of(machine))
-    found = finder.functions([entry, *(symbol.address for symbol in machine.symbols.functions())])
+    starts = [symbol.address for symbol in machine.symbols.functions()]
+    if not starts:  # the entry passes on where `main` is
+        starts = [*filter(finder.may_begin, (*finder.constants(finder.function(entry)), *pointers_of(machine)))]
+    found = finder.functions([entry, *starts])
     jobs = options.jobs or len(os.sched_getaffinity(0))
     services = [
         Service(machine.guest.name, machine.settings.cache_dir, machine.settings.for_child(), set(), set())
@@ -92,6 +97,16 @@ def code_of(machine: Machine) -> Code:
             for page in range(start >> PAGE_BITS, ((start + segment.file_size - 1) >> PAGE_BITS) + 1):
                 pages[page] = machine.memory.read(page << PAGE_BITS, PAGE_SIZE, EXECUTE)
     return Code([(page, data, b"") for page, data in pages.items()])
+
+
+def pointers_of(machine: Machine) -> Iterator[int]:
+    """What may be addresses in the program's data: each of its words, once."""
+    image = machine.image
+    for segment in image.executable.segments:
+        start, end = segment.vaddr + image.bias, segment.vaddr + segment.file_size + image.bias
+        start, end = -(-start // POINTER) * POINTER, end // POINTER * POINTER
+        if start < end and segment.permissions & READ and not segment.permissions & EXECUTE:
+            yield from set(memoryview(machine.memory.read(start, end - start, READ)).cast("Q"))
 
 
 def reader_of(machine: Machine) -> Read:

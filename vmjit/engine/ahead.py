@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from vmjit.guest import Guest
 
 LARGEST_FUNCTION = 20000  # instructions that are looked at: those of a damaged file may go anywhere
+LARGEST_REGION = 2000  # instructions, of a function that has as many: its loops stay in one region
+INNER_BYTES, INNER_ENTRIES = 2 * PAGE_SIZE, 60  # of a region for what did not go into another
 FARTHEST = 1 << 16  # bytes from a function's start to what its tables hold, where no symbol says where it ends
 SMALLEST_TABLE, LARGEST_TABLE = 3, 1024  # entries
 WORDS_OF_PAGE = PAGE_SIZE // 2  # one for each halfword
@@ -115,6 +117,10 @@ class Finder:
             queue += [called for *_, called in found[address].calls]
         return dict(sorted(found.items()))
 
+    def may_begin(self, address: int) -> bool:
+        """Whether a function may: there is code, and the number is not a round one, which may mean anything."""
+        return not address % self.alignment and address % PAGE_SIZE != 0 and self._instruction(address) is not None
+
     def function(self, address: int) -> Function:
         """The function that begins at an address."""
         targets: set[int] = set()
@@ -156,20 +162,24 @@ class Finder:
 
     def _in_tables(self, function: Function) -> set[int]:
         """Addresses in the function that are in tables which it has the address of."""
-        ran = _marked(function.steps)
-        code = Code([(page, self.code.pages[page], ran[page].tobytes()) for page in sorted(ran)])
-        plan = self.former.form(function.address, code, LARGEST_FUNCTION)
-        if plan is None:
-            return set()
-        region = translate(plan, self.layout, self.tracer)
-        constants = {value.attr for block in region.blocks for value in block.ops if value.is_const}
         found: set[int] = set()
-        for table in sorted(c for c in constants if isinstance(c, int)):
+        for table in self.constants(function):
             for read_entry in (_relative, _absolute, _pointer):
                 entries = self._table(function.address, table, read_entry)
                 if len(entries) >= SMALLEST_TABLE:
                     found.update(entries)
         return found
+
+    def constants(self, function: Function) -> list[int]:
+        """The numbers that the function computes from nothing."""
+        ran = _marked(function.steps)
+        code = Code([(page, self.code.pages[page], ran[page].tobytes()) for page in sorted(ran)])
+        plan = self.former.form(function.address, code, LARGEST_FUNCTION)
+        if plan is None:
+            return []
+        region = translate(plan, self.layout, self.tracer)
+        constants = {value.attr for block in region.blocks for value in block.ops if value.is_const}
+        return sorted(constant for constant in constants if isinstance(constant, int))
 
     def _table(self, function: int, table: int, read_entry: Callable[[Read, int, int], int | None]) -> list[int]:
         """The entries of a table up to the first that is no instruction of the function."""
@@ -233,7 +243,7 @@ class Surroundings:
         ran = self.ran.get(at >> PAGE_BITS)
         return ran is not None and ran[at % PAGE_SIZE // 2] != 0
 
-    def request(self, pc: int) -> tuple[Any, ...]:
+    def request(self, pc: int, size: int = REGION_SIZE, entries: tuple[int, ...] = ()) -> tuple[Any, ...]:
         """As Hart makes it for a hot address."""
         pages = self._neighbours(pc >> PAGE_BITS)
         for _ in range(CALL_DEPTH):
@@ -242,7 +252,7 @@ class Surroundings:
                     pages |= self._neighbours(target)
         chunks = [(page, self.code.pages[page], self.ran[page].tobytes()) for page in sorted(pages)]
         jumps = [jump for page in pages for jump in self.jumps.get(page, ()) if jump[1] >> PAGE_BITS in pages]
-        return "region", pc, chunks, sorted(jumps), REGION_SIZE, False, ()
+        return "region", pc, chunks, sorted(jumps), size, False, entries
 
     def all_jumps(self) -> tuple[tuple[int, int], ...]:
         """What a hart is to know of them, as code in regions tells it nothing; as many as it can."""
@@ -309,49 +319,66 @@ class Compiler:
         self.limit = limit
         self.watch = watch
         self.asked: set[int] = set()
-        self.functions: list[Function] = []
+        self.functions: Mapping[int, Function] = {}
         self.made = 0
         self.failures: list[str] = []
 
     def run(self, entry: int, functions: Iterable[Function]) -> Ahead:
         """Compile what is reached from the entry, then functions that none calls, then what is still in no region."""
-        self.functions = functions = list(functions)
-        called = {target for f in functions for *_, target in f.calls if target != f.address}
+        self.functions = {function.address: function for function in functions}
+        called = {target for f in self.functions.values() for *_, target in f.calls if target != f.address}
         self._closure([entry])
-        self._closure([f.address for f in functions if f.address not in called])
-        for function in functions:
-            if function.address not in self.regions.covered:
-                self._closure([function.address])
+        self._closure([address for address in self.functions if address not in called])
+        for address in self.functions:
+            if address not in self.regions.covered:
+                self._closure([address])
         self.pool.shutdown()
         return Ahead(self.regions.finished(), self.made, self._covered(), tuple(self.failures))
 
     def _covered(self) -> int:
-        return sum(function.address in self.regions.covered for function in self.functions)
+        return sum(address in self.regions.covered for address in self.functions)
 
-    def _closure(self, wave: Sequence[int]) -> None:
+    def _closure(self, addresses: Iterable[int]) -> None:
         """Compile regions at these addresses, then where those lead to, and so on."""
-        while wave := self._wanted(wave):
-            self.asked.update(wave)
+        while groups := self._groups(addresses):
+            self.asked.update(group[0] for group in groups)
             exits: set[int] = set()
-            for pc, region in zip(wave, self.pool.map(self._compile, wave), strict=True):
-                name = None if region is None else self._name(pc, region)
+            for group, region in zip(groups, self.pool.map(self._compile, groups), strict=True):
+                name = None if region is None else self._name(group[0], region)
                 if region is None or name is None:
                     continue
                 self.made += 1
-                self.regions.add(pc, name, region)
+                self.regions.add(group[0], name, region)
                 exits.update(region.exits)
                 self.watch(self._covered())
-            wave = sorted(exits)
+            addresses = exits
 
-    def _wanted(self, wave: Sequence[int]) -> list[int]:
-        room = None if self.limit is None else max(0, self.limit - len(self.asked))
-        wanted = [pc for pc in wave if pc not in self.regions.owner and pc not in self.asked]
-        return [pc for pc in wanted if self.surroundings.may_run(pc)][:room]
+    def _groups(self, addresses: Iterable[int]) -> list[list[int]]:
+        """The entries of the next regions: a function has its own; ways on in one that is too large for one share one.
 
-    def _compile(self, pc: int) -> Region | None:
+        Otherwise each of those would get a region with a copy of much the same code.
+        """
+        groups: list[list[int]] = []
+        inner: list[int] = []
+        for at in sorted(addresses):
+            if at in self.regions.owner or at in self.asked or not self.surroundings.may_run(at):
+                continue
+            if at in self.functions:
+                groups.append([at])
+            elif inner and at - inner[0] < INNER_BYTES and len(inner) < INNER_ENTRIES:
+                inner.append(at)
+            else:
+                inner = [at]
+                groups.append(inner)
+        return groups if self.limit is None else groups[: max(0, self.limit - len(self.asked))]
+
+    def _compile(self, group: Sequence[int]) -> Region | None:
+        pc, *entries = group
+        function = self.functions.get(pc)
+        size = REGION_SIZE if function is None else max(REGION_SIZE, min(LARGEST_REGION, len(function.steps)))
         service = self.services.get()
         try:
-            result = service.wait(self.surroundings.request(pc))
+            result = service.wait(self.surroundings.request(pc, size, tuple(entries)))
         except CompileError as error:
             self.failures.append(f"{pc:#x}: {error}")
             return None
