@@ -52,6 +52,20 @@ def test_functions_whose_jumps_are_not_known_are_left_to_the_run(tmp_path: Path)
     assert 0 < functions < total
 
 
+def test_a_program_without_symbols(tmp_path: Path) -> None:
+    """The place of the section headers, where symbols are found, is 0."""
+    whole = bytearray((KERNELS / "fib").read_bytes())
+    whole[40:48] = bytes(8)
+    program = tmp_path / "stripped"
+    program.write_bytes(whole)
+    functions, total, *_ = compiled(program, tmp_path / "cache")
+    assert functions == total > 0
+    program.chmod(0o700)
+    ran = vmjit("run", "--stats", "--cache-dir", tmp_path / "cache", program, 3)
+    assert ran.stdout == (KERNELS / "fib.expected").read_text()
+    assert re.search(r"compiled: +0, 0 refused, 0 failed\n", ran.stderr), ran.stderr
+
+
 def test_a_limit(tmp_path: Path) -> None:
     assert compiled(KERNELS / "switched", tmp_path, "--limit", 1)[2:4] == [1, 1]
 

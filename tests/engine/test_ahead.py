@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from machines import CODE, Here, assemble, guest_named, harts, worker_for
 
+from vmjit.engine import ahead
 from vmjit.engine.ahead import Ahead, Compiler, Finder, Function, Surroundings
 from vmjit.engine.cache import Kept, Program, variant
 from vmjit.engine.code import Code
@@ -151,6 +152,34 @@ def test_a_function_left_out_is_an_exit() -> None:
     made = compiled(code, (functions | {DOUBLE: replace(functions[DOUBLE], has_jumps=True)}).values())
     assert {kept.pc for kept in made.kept} == {CODE}
     assert DOUBLE in made.kept[0].region.exits and CODE + 8 in made.kept[0].entries
+
+
+def test_ways_on_in_a_function_that_is_too_large_share_a_region(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chain of branches of which each leads far: cut off, it has many ways on."""
+    monkeypatch.setattr(ahead, "REGION_SIZE", 12)
+    monkeypatch.setattr(ahead, "LARGEST_REGION", 12)
+    branches = "".join(f"bne a{n % 8}, zero, @case{n}\n" for n in range(20))
+    cases = "".join(f"case{n}:\n" + "addi s1, s1, 1\n" * 3 + "jalr zero, 0(ra)\n" for n in range(20))
+    code = code_of(f"{branches}jalr zero, 0(ra)\n{cases}")
+    made = compiled(code, functions_of(code).values())
+    assert made.functions == 1 and len(made.kept) < 20
+    covered = {at for kept in made.kept for start, end in kept.region.ranges for at in range(start, end, 4)}
+    assert covered == functions_of(code)[CODE].steps
+    entered = {entry for kept in made.kept for entry in kept.entries}
+    assert {leads_to for kept in made.kept for leads_to in kept.region.exits} <= entered
+
+
+def test_where_a_function_may_begin() -> None:
+    code = code_of(CALLS)
+    finder = Finder(guest_named("riscv64"), code, code.bytes)
+    assert finder.may_begin(DOUBLE)
+    assert not any(map(finder.may_begin, (CODE, DOUBLE + 1, CODE + 0x1004, 4)))
+
+
+def test_the_numbers_that_a_function_computes() -> None:
+    code = code_of("lui a0, 16\naddi a0, a0, 28\njalr zero, 0(ra)")
+    finder = Finder(guest_named("riscv64"), code, code.bytes)
+    assert CODE + 28 in finder.constants(finder.function(CODE))
 
 
 def test_more_workers_make_the_same() -> None:
