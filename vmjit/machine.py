@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import TextIO
 
 from vmjit.debug import Settings
-from vmjit.engine.cache import Cache
+from vmjit.engine.cache import Cache, version_of
 from vmjit.engine.hart import Hart, Stop, Tier
 from vmjit.engine.service import Service
 from vmjit.guest import get
@@ -57,12 +57,6 @@ class Result:
 
 def _signal_of(stop: Stop) -> int:
     return SIGBUS if stop.signal == SIGBUS else SIGNALS[stop.reason]
-
-
-def _version_of(path: str) -> str:
-    """Names a program's file for as long as it is not changed."""
-    found = os.stat(path)
-    return f"{os.path.realpath(path)} {found.st_size} {found.st_mtime_ns}"
 
 
 def _hart_class(settings: Settings) -> type[Hart]:
@@ -114,7 +108,7 @@ class Machine:
         executable = elf.read_executable(path, machine=self.guest.elf_machine)
         self.symbols = elf.symbols(path)
         self.memory = AddressSpace()
-        image = elf.load(executable, self.memory)
+        self.image = image = elf.load(executable, self.memory)
         self.symbols.bias = image.bias
         settings = settings if settings is not None else Settings.from_environment()
         self.settings = settings.with_symbols(self.symbols.range) if settings.names else settings
@@ -144,7 +138,7 @@ class Machine:
             self.settings,
             tier=tier,
             sync=sync,
-            program=_version_of(path),
+            program=version_of(path),
         )
         self.hart.set_limit(max_instructions)
         self.seconds = 0.0
@@ -179,6 +173,7 @@ class Machine:
         if process.strace is None and self.hart.tier is not Tier.REFERENCE and not self._wants_slow_calls():
             usable = process.reserved_fds.usable
             self.hart.make_calls(NATIVE_CALLS, addressof(usable), len(usable))
+        self.hart.recall()
 
     def _wants_slow_calls(self) -> bool:
         """The reference evaluator makes no system calls, so it could not check what comes after one in a region."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from vmjit.cli import doctor, main
+from vmjit.engine.cache import Cache
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +68,18 @@ def test_cache_that_cannot_be_written(
     monkeypatch.setenv("VMJIT_CACHE_DIR", str(tmp_path / "file" / "cache"))
     code, lines = examine(capsys)
     assert code == 0 and lines["cache"].startswith("problem") and "set VMJIT_CACHE_DIR" in lines["cache"]
+
+
+def test_cache_that_is_ignored(capsys: pytest.CaptureFixture[str], cache: Path) -> None:
+    folder = Path(Cache(str(cache), "riscv64").folder or "")
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
+    code, lines = examine(capsys)
+    assert code == 0 and lines["cache"].startswith(
+        f"problem cache          {folder} is ignored: others may write to it"
+    )
+    folder.chmod(0o700)
+    assert examine(capsys)[1]["cache"].startswith("ok")
 
 
 def test_no_cache(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

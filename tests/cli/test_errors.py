@@ -90,6 +90,9 @@ def with_bytes(path: Path, offset: int, data: bytes) -> Path:
         (["doc"], "topic"),
         (["doc", "all"], "dumps"),
         (["doctor", "x"], "x"),
+        (["cache"], "action"),
+        (["cache", "shrink"], "shrink"),
+        (["compile"], "PROGRAM"),
     ],
 )
 def test_bad_command_line(run: Run, arguments: list[object], says: str) -> None:

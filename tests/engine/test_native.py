@@ -179,3 +179,11 @@ def test_a_fault_that_is_not_the_guest_s(before: str, after: str, status: int, p
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60)
     assert (done.returncode, done.stdout) == (status, b"ready\n"), done.stderr
     assert printed in done.stderr and (printed or not done.stderr)
+
+
+def test_jumps_that_were_noted_twice_are_there_once(native_of: MakeNative) -> None:
+    """What an earlier run left, and the interpreter notes again at another place of the table."""
+    native = native_of()
+    jumps = [(CODE, CODE + 8), (CODE + 4, CODE + 8), (CODE, CODE + 8)]
+    native.note_jumps(jumps)
+    assert sorted(native.jumps()) == jumps[:2]

@@ -26,6 +26,8 @@ INTERRUPTED, PIPE_CLOSED = 130, 141  # 128 + SIGINT, 128 + SIGPIPE, as a shell r
 
 COMMANDS = {
     "run": "run a program",
+    "compile": "compile a program, so that it starts with all of its code compiled",
+    "cache": "show or remove compiled code that is kept",
     "dis": "disassemble a program",
     "stages": "show what each stage makes of the code at an address",
     "doc": "print a table: isa, ir, dumps",

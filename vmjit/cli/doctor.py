@@ -18,8 +18,10 @@ from pathlib import Path
 
 from vmjit.cli import printable
 from vmjit.debug import Settings
+from vmjit.engine.cache import Cache, why_not_ours
 
 RESERVATION = 1 << 41  # bytes: guest addresses of 38 bits, and 8 bytes of slot for each
+GUEST = "riscv64"
 HOSTS = ("x86_64", "aarch64")
 PYTHON = (3, 11)
 MAP_NORESERVE = 0x4000  # the module mmap of Python 3.11 lacks it
@@ -103,6 +105,11 @@ def cache() -> Finding:
     except OSError as error:
         advice = "make it writable, or set VMJIT_CACHE_DIR; until then each start compiles anew"
         return Finding("problem", "cache", f"{folder}: {error.strerror}", advice, required=False)
+    version = Cache(folder, GUEST).folder or folder
+    why = why_not_ours(version) if os.path.lexists(version) else ""
+    if why:
+        advice = "remove it, or set VMJIT_CACHE_DIR; until then each start compiles anew"
+        return Finding("problem", "cache", f"{version} is ignored: {why}", advice, required=False)
     return Finding("ok", "cache", folder)
 
 

@@ -15,6 +15,7 @@ from vmjit.errors import UsageError
 
 TIERS = ("auto", "reference", "interpreter", "jit")
 ORACLES = ("reference", "qemu")
+CACHE_ACTIONS = ("list", "clear", "size")
 TOPICS = ("isa", "ir", "dumps")
 
 
@@ -45,6 +46,11 @@ def settings(options: argparse.Namespace) -> Settings:
         cache_dir="" if options.no_cache else options.cache_dir,
         pgo=None if options.pgo is None else options.pgo == "on",
     )
+
+
+def settings_of_cache(options: argparse.Namespace) -> Settings:
+    """Those of a command that has but `--cache-dir`. Raises SettingsError."""
+    return Settings.from_environment(cache_dir=options.cache_dir)
 
 
 def _parse_run(parser: Parser, arguments: list[str]) -> argparse.Namespace:
@@ -119,6 +125,27 @@ def _add_stages(parser: Parser) -> None:
     parser.add_argument("at", metavar="ADDRESS|SYMBOL", help="where the code starts")
 
 
+def _add_cache_dir(parser: Parser) -> None:
+    parser.add_argument("--cache-dir", metavar="DIR", help=f"{VARIABLES['VMJIT_CACHE_DIR'][1]} (as VMJIT_CACHE_DIR)")
+
+
+def _add_cache(parser: Parser) -> None:
+    parser.epilog = "list: versions, and programs of the present one; clear: remove everything; size: how much it is."
+    parser.add_argument("action", choices=CACHE_ACTIONS, help="what to do")
+    parser.add_argument("--old", action="store_true", help="clear: all versions but the present one")
+    _add_cache_dir(parser)
+
+
+def _add_compile(parser: Parser) -> None:
+    parser.epilog = "A region has 500 instructions at most and takes 0.3 to 0.5 s of one processor."
+    parser.add_argument("program", metavar="PROGRAM", help="an ELF executable")
+    parser.add_argument("--jobs", type=_count, metavar="N", help="worker processes (default: one for each processor)")
+    parser.add_argument(
+        "--limit", type=_count, metavar="N", help="compile N regions at most, those near the start first"
+    )
+    _add_cache_dir(parser)
+
+
 def _add_doc(parser: Parser) -> None:
     parser.add_argument(
         "topic",
@@ -144,6 +171,8 @@ def _add_doctor(parser: Parser) -> None:
 
 
 _ADD: dict[str, Callable[[Parser], None]] = {
+    "compile": _add_compile,
+    "cache": _add_cache,
     "dis": _add_dis,
     "stages": _add_stages,
     "doc": _add_doc,

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import marshal
 import os
+import re
 import stat
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from errno import EPERM
 from functools import cached_property
 from hashlib import blake2b
 from typing import TYPE_CHECKING
@@ -35,6 +37,9 @@ MAX_BYTES = 256 << 20  # of one folder; half of it goes, the oldest files first,
 _CODE_PACKAGES = ("codegen", "engine", "guest", "guest/riscv", "ir", "isa", "jit", "passes")
 _DIGEST_BYTES = 16
 _REGION_PREFIX, _PROGRAM_PREFIX = "region-", "program-"
+# What vmjit makes there, files that somebody is writing included.
+_FOLDER = re.compile(r"[0-9a-f]{32}")
+_FILE = re.compile(r"(interpreter|(region-[0-9a-f]+|calls|program)-[0-9a-f]{32})(\.[0-9a-f]{16})?")
 
 Ranges = tuple[tuple[int, int], ...]
 Read = Callable[[int, int], bytes | None]  # code: address and size -> bytes
@@ -103,22 +108,31 @@ class Kept:
 
 @dataclass(frozen=True)
 class Program:
-    """What a run of a program leaves to the next: its regions, and where its calls and indirect jumps went."""
+    """What a run of a program leaves to the next: its regions, and where its calls and indirect jumps went.
+
+    `version` says which program it is, see version_of().
+    """
 
     regions: tuple[Kept, ...] = ()
     jumps: tuple[tuple[int, int], ...] = ()
+    version: str = ""
+
+    @property
+    def path(self) -> str:
+        """Of the program's file."""
+        return self.version.rsplit(" ", 2)[0]
 
     def to_bytes(self) -> bytes:
         regions = [(kept.pc, kept.name, kept.entries, kept.region.to_bytes()) for kept in self.regions]
-        return marshal.dumps((regions, self.jumps))
+        return marshal.dumps((regions, self.jumps, self.version))
 
     @staticmethod
     def from_bytes(data: bytes) -> Program:
         """The inverse of to_bytes; ValueError for anything else."""
         try:
-            regions, jumps = marshal.loads(data)
+            regions, jumps, version = marshal.loads(data)
             kept = [Kept(pc, name, entries, Region.from_bytes(part)) for pc, name, entries, part in regions]
-            found = Program(tuple(kept), jumps)
+            found = Program(tuple(kept), jumps, version)
             if not found.is_sound():
                 raise ValueError("addresses that are none")
         except (EOFError, MemoryError, TypeError, ValueError) as error:
@@ -128,9 +142,17 @@ class Program:
     def is_sound(self) -> bool:
         """Whether placing it touches nothing but what is there for it. TypeError if it does not even have the types."""
         addresses = [address for jump in self.jumps for address in jump]
-        return all({kept.pc, *kept.entries} <= set(kept.region.entries) for kept in self.regions) and all(
-            0 <= address < 1 << ADDRESS_BITS for address in addresses
+        return (
+            isinstance(self.version, str)
+            and all({kept.pc, *kept.entries} <= set(kept.region.entries) for kept in self.regions)
+            and all(0 <= address < 1 << ADDRESS_BITS for address in addresses)
         )
+
+
+def version_of(path: str) -> str:
+    """Names a program's file for as long as it is not changed."""
+    found = os.stat(path)
+    return f"{os.path.realpath(path)} {found.st_size} {found.st_mtime_ns}"
 
 
 def variant(passes: str, precise: bool) -> str:
@@ -187,15 +209,23 @@ class Cache:
 
     def get_program(self, program: str, variant: str) -> Program:
         """What earlier runs of a program left; `program` says which, however that is told."""
-        data = self._read(_PROGRAM_PREFIX + digest(program, variant))
-        try:
-            return Program() if data is None else Program.from_bytes(data)
-        except ValueError:
-            return Program()
+        return self._read_program(_PROGRAM_PREFIX + digest(program, variant)) or Program()
 
     def put_program(self, program: str, variant: str, left: Program) -> None:
         """Leave something for later runs, in place of what was there."""
         self._write(_PROGRAM_PREFIX + digest(program, variant), left.to_bytes())
+
+    def programs(self) -> list[tuple[Program, int]]:
+        """What there is of all programs, and the bytes it takes; sorted by path."""
+        found = [(self._read_program(name), size) for name, size in files_in(self.folder or "", _PROGRAM_PREFIX)]
+        return sorted(((left, size) for left, size in found if left is not None), key=lambda row: row[0].version)
+
+    def _read_program(self, key: str) -> Program | None:
+        data = self._read(key)
+        try:
+            return None if data is None else Program.from_bytes(data)
+        except ValueError:
+            return None
 
     def find_region(self, pc: int, read: Read, variant: str) -> Region | None:
         """The largest region for an address whose code is what `read(address, size)` gives."""
@@ -262,12 +292,7 @@ class Cache:
     @cached_property
     def _is_ours(self) -> bool:
         """Whether the folder is there and nobody else can put a file into it."""
-        try:
-            found = os.lstat(self.folder or "")
-        except OSError:
-            return False
-        others = stat.S_IWGRP | stat.S_IWOTH
-        return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & others
+        return self.folder is not None and os.path.lexists(self.folder) and not why_not_ours(self.folder)
 
     def trim(self) -> None:
         """Keep the folder within MAX_BYTES."""
@@ -294,6 +319,79 @@ def _seal(key: str, data: bytes) -> bytes:
     """What a file begins with: it tells damage, and contents that belong to another name."""
     hashed = blake2b(data, digest_size=_DIGEST_BYTES, key=key.encode()[-blake2b.MAX_KEY_SIZE :])
     return hashed.digest()
+
+
+def why_not_ours(path: str | int) -> str:
+    """Why a folder, or what is open as one, is not used; empty if it is, as nobody else can put a file into it."""
+    try:
+        found = os.lstat(path) if isinstance(path, str) else os.fstat(path)
+    except OSError as error:
+        return str(error.strerror)
+    if not stat.S_ISDIR(found.st_mode):
+        return "it is no folder"
+    if found.st_uid != os.geteuid():
+        return "it belongs to another user"
+    return "others may write to it" if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) else ""
+
+
+# The cache as a whole.
+
+
+def folders_in(root: str) -> list[str]:
+    """The names of the folders of all versions, those that are not ours too. OSError if there is no cache."""
+    with os.scandir(root) as entries:
+        return sorted(entry.name for entry in entries if _FOLDER.fullmatch(entry.name))
+
+
+def files_in(folder: str, prefix: str = "") -> list[tuple[str, int]]:
+    """Name and size of the files of a version that begin so; none if the folder is not ours."""
+    try:
+        fd = _open_folder(folder)
+    except OSError:
+        return []
+    try:
+        return [row for row in _ours(fd) if row[0].startswith(prefix)]
+    finally:
+        os.close(fd)
+
+
+def remove(folder: str) -> list[int]:
+    """Remove the files of a version and, if nothing else is in it, the folder; the sizes of those removed.
+
+    OSError if it is not ours. Nothing that vmjit did not make is touched, nor what links lead to.
+    """
+    removed = []
+    fd = _open_folder(folder)
+    try:
+        for name, size in _ours(fd):
+            with suppress(OSError):
+                os.unlink(name, dir_fd=fd)
+                removed.append(size)
+    finally:
+        os.close(fd)
+    with suppress(OSError):
+        os.rmdir(folder)
+    return removed
+
+
+def _open_folder(folder: str) -> int:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    why = why_not_ours(fd)
+    if why:
+        os.close(fd)
+        raise OSError(EPERM, why, folder)
+    return fd
+
+
+def _ours(fd: int) -> Iterator[tuple[str, int]]:
+    """Name and size of each file of ours in an open folder."""
+    for name in sorted(os.listdir(fd)):
+        try:
+            found = os.lstat(name, dir_fd=fd)
+        except FileNotFoundError:
+            continue  # it was replaced or trimmed meanwhile
+        if _FILE.fullmatch(name) and stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid():
+            yield name, found.st_size
 
 
 def _files(folder: str) -> Iterator[tuple[float, int, str]]:

@@ -19,7 +19,7 @@ class Code:
         self.slots = {page: memoryview(executed).cast("Q") for page, _, executed in chunks if executed}
         self.is_profiled = bool(self.slots)
         self.went: dict[int, list[int]] = {}
-        for site, target in sorted(jumps):
+        for site, target in sorted(set(jumps)):
             self.went.setdefault(site, []).append(target)
 
     @staticmethod

@@ -310,7 +310,7 @@ class Hart:
             self.native.cool(pc, self._threshold)  # nothing of it ran yet
             return self._undecoded(pc, pc)
         self.asked.add(pc)
-        stored = self.cache.find_region(pc, self._code, self._variant)
+        stored = self.cache.find_region(pc, self._code, self.variant)
         if stored is not None:
             self.counters.cache_hits += 1
             self._place(pc, stored)
@@ -468,16 +468,17 @@ class Hart:
     # What runs of a program leave to the next.
 
     @property
-    def _variant(self) -> str:
+    def variant(self) -> str:
+        """See cache.variant."""
         return variant(self.settings.passes_text, self.precise)
 
     def recall(self) -> None:
         """Place the regions that the last run of the program ended with, those whose code is there by now."""
         if not self.program:
             return
-        left = self.cache.get_program(self.program, self._variant)
+        left = self.cache.get_program(self.program, self.variant)
         for kept in left.regions:
-            if name_of(kept.pc, kept.region, self._code, self._variant) == kept.name:
+            if name_of(kept.pc, kept.region, self._code, self.variant) == kept.name:
                 self.asked.add(kept.pc)
                 self.counters.cache_hits += 1
                 self._place(kept.pc, kept.region, kept.entries)
@@ -490,10 +491,11 @@ class Hart:
             return
         regions = []
         for placed, entries in self.regions.entered():
-            name = name_of(placed.pc, placed.region, self._code, self._variant)
+            name = name_of(placed.pc, placed.region, self._code, self.variant)
             if name is not None:
                 regions.append(Kept(placed.pc, name, entries, placed.region))
-        self.cache.put_program(self.program, self._variant, Program(tuple(regions), tuple(self.native.jumps())))
+        left = Program(tuple(regions), tuple(self.native.jumps()), self.program)
+        self.cache.put_program(self.program, self.variant, left)
 
     # Code that changes.
 

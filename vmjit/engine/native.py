@@ -126,14 +126,11 @@ class Native:
         return words[::2].tobytes()
 
     def jumps(self) -> list[tuple[int, int]]:
-        """Calls and indirect jumps that the interpreter did lately: address and target, in no order."""
+        """Calls and indirect jumps that the interpreter did lately: address and target, each once, in no order."""
         words = self.state.words(JUMP_OFFSET, 2 * JUMP_ENTRIES).tolist()
         base = self.slots.base
-        return [
-            ((site - base) // SLOT_SCALE, (target - base) // SLOT_SCALE)
-            for site, target in zip(words[::2], words[1::2], strict=True)
-            if site
-        ]
+        pairs = {pair for pair in zip(words[::2], words[1::2], strict=True) if pair[0]}  # note_jumps may double some
+        return [((site - base) // SLOT_SCALE, (target - base) // SLOT_SCALE) for site, target in pairs]
 
     def note_jumps(self, jumps: Iterable[tuple[int, int]]) -> None:
         """As if the interpreter had done these calls and jumps lately."""
