@@ -225,6 +225,8 @@ class Hart:
 
     def _run_reference(self) -> Stop:
         while True:
+            if self.words[self._instret] >= self.words[self._limit]:  # also after what is dealt with here
+                return Stop(ExitReason.LIMIT, self.words[self._pc], 0)
             reason, pc, argument = self.reference.run()
             self.counters.exits[reason.name] += 1
             if reason is ExitReason.FLUSH_CODE:
