@@ -31,7 +31,8 @@ ORDER = {"relaxed": "monotonic", "seq_cst": "seq_cst", "acquire": "acquire", "re
 # What a failed exchange may be ordered by: LLVM knows no release for a load.
 FAILURE_ORDER = {"release": "monotonic", "acq_rel": "acquire"}
 ATOMIC_PREFIX = "atomic_"
-CONVERSIONS = ("sext", "zext", "trunc", "bitcast")  # a host loads and converts by one instruction
+NARROWING = ("sext", "zext", "trunc", "bitcast", "and", "lshr", "ashr")  # a host may load just what is left
+DEEPEST = 3  # such operations, and shifts to the left, that follow each other
 PROFILE_COLD = ', !prof !{!"branch_weights", i32 1, i32 1000}'
 PROFILE_HOT = ', !prof !{!"branch_weights", i32 1000, i32 1}'
 SLOT_SHIFT = SLOT_SCALE.bit_length() - 1
@@ -240,7 +241,7 @@ class _Lowering:
             known["t0"] = LLVM_TYPE.get(operand, operand)
             known["s0"] = operand
         self.emit(template.format(*map(self.use, args), **known))
-        if args and args[0].op.name == "load" and value.op.name in CONVERSIONS:
+        if value.op.name in NARROWING and _is_loaded(args[0]):
             self.keep(value)
 
     def op_undefined(self, value: Value) -> None:
@@ -326,7 +327,7 @@ class _Lowering:
         self.keep(value)
 
     def keep(self, value: Value) -> None:
-        """Use what a region loads, or converts it to, once more: else LLVM may make the load anew, without its line."""
+        """Use what a region loads, or makes narrower, once more: else LLVM may make the load anew, without its line."""
         if self.debug is not None:
             self.emit(f"call void (...) @llvm.fake.use({_type(value)} {self.use(value)})")
 
@@ -577,6 +578,15 @@ class _Lowering:
     def labels(self, *names: str) -> list[str]:
         self.serial += 1
         return [f"{name}{self.serial}" for name in names]
+
+
+def _is_loaded(value: Value) -> bool:
+    """Whether a value is some of the bits of one from memory."""
+    for _ in range(DEEPEST):
+        if value.op.name not in NARROWING and value.op.name != "shl":
+            break
+        value = value.args[0]
+    return value.op.name == "load"
 
 
 def _label(block: Block) -> str:

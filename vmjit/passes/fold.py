@@ -200,7 +200,6 @@ RULES: dict[str, Callable[..., Sides]] = {
     "and_of_sext": lambda x, y: (x.sext() & y.sext(), (x & y).sext()),
     "or_of_sext": lambda x, y: (x.sext() | y.sext(), (x | y).sext()),
     "xor_of_sext": lambda x, y: (x.sext() ^ y.sext(), (x ^ y).sext()),
-    "and_sext_constant": lambda x, c: (x.sext() & c, (x & c.trunc(x)).sext(), c.trunc(x).sext() == c),
     "or_sext_constant": lambda x, c: (x.sext() | c, (x | c.trunc(x)).sext(), c.trunc(x).sext() == c),
     "xor_sext_constant": lambda x, c: (x.sext() ^ c, (x ^ c.trunc(x)).sext(), c.trunc(x).sext() == c),
     "bitcast_of_bitcast": lambda x: (x.bitcast().bitcast(), x),

@@ -215,7 +215,7 @@ def test_an_instruction_across_pages_of_which_the_second_is_no_code(
             both_pages_are_known(hart, END + 2)
             assert run(hart) == ("BREAKPOINT", END + 2, 0)
             assert get(hart, "a0") == 1001
-            assert hart.regions.covers(END) == (tier is Tier.JIT)
+            assert bool(hart.regions.covering(END)) == (tier is Tier.JIT)
         two_pages(hart, second)
         put(hart, a0=1)
         assert run(hart) == ("FAULT", ACROSS, END)
@@ -232,7 +232,7 @@ def test_a_short_instruction_before_a_page_that_is_no_code(tier: Tier, second: i
             both_pages_are_known(hart, END)
             assert run(hart) == ("BREAKPOINT", END, 0)
             assert get(hart, "a0") == 4
-            assert hart.regions.covers(END) == (tier is Tier.JIT)
+            assert bool(hart.regions.covering(END)) == (tier is Tier.JIT)
         two_pages(hart, second)
         put(hart, a0=1)
         assert run(hart) == ("FAULT", END, END)
@@ -260,7 +260,7 @@ def test_either_half_of_an_instruction_across_pages_may_change(tier: Tier, half:
         both_pages_are_known(hart, END + 2)
         assert run(hart) == ("BREAKPOINT", END + 2, 0)
         assert get(hart, "a0") == 1001
-        assert hart.regions.covers(END) == (tier is Tier.JIT)
+        assert bool(hart.regions.covering(END)) == (tier is Tier.JIT)
         put(hart, a0=1)
         assert run(hart, END + 6) == ("BREAKPOINT", END + 2, 0)
         assert get(hart, "a0") == expected
