@@ -137,7 +137,7 @@ def _add_cache(parser: Parser) -> None:
 
 
 def _add_compile(parser: Parser) -> None:
-    parser.epilog = "A region has 500 instructions at most and takes 0.3 to 0.5 s of one processor."
+    parser.epilog = "A region holds a function as a rule, and takes 0.3 to 0.5 s of one processor."
     parser.add_argument("program", metavar="PROGRAM", help="an ELF executable")
     parser.add_argument("--jobs", type=_count, metavar="N", help="worker processes (default: one for each processor)")
     parser.add_argument(

@@ -69,10 +69,9 @@ class Regions:
             for page in _pages(region.ranges):
                 self.by_page.setdefault(page, set()).add(offset)
             if entries is None:
-                free = range(INTERPRETER_SIZE), () if instead is None else (instead.code,)
-                entries = [
-                    e for e in region.entries if e == pc or any(self.native.code_of(e) in codes for codes in free)
-                ]
+                before = None if instead is None else instead.code
+                codes = {entry: self.native.code_of(entry) for entry in region.entries}
+                entries = [e for e, code in codes.items() if e == pc or code < INTERPRETER_SIZE or code == before]
             for entry in entries:
                 self.native.set_code(entry, placed.code)
             return placed

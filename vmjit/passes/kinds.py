@@ -12,7 +12,6 @@ costs as much as an addition. Three steps:
 
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
 
 from vmjit.ir.block import CONST, PARAM, Block, Edge, Region, Terminator, Value
 from vmjit.ir.layout import ENGINE_WORDS
@@ -43,21 +42,15 @@ def run(region: Region) -> Region:
     return region
 
 
-@dataclass
-class _Given:
-    """What reaches parameters: `arguments[param]` has them in the order of the edges."""
-
-    arguments: dict[Value, list[Value]] = field(default_factory=dict)
-
-    @staticmethod
-    def of(region: Region, type: str) -> "_Given":
-        """For the parameters of one type."""
-        found = _Given({param: [] for block in region.blocks for param in block.params if param.type == type})
-        for edge in _edges(region):
-            for param, arg in zip(edge.block.params, edge.args, strict=True):
-                if param in found.arguments:
-                    found.arguments[param].append(arg)
-        return found
+def _arguments(region: Region, type: str) -> dict[Value, list[Value]]:
+    """What reaches the parameters of a type, in the order of the edges."""
+    params = [param for block in region.blocks for param in block.params if param.type == type]
+    found: dict[Value, list[Value]] = {param: [] for param in params}
+    for edge in _edges(region):
+        for param, arg in zip(edge.block.params, edge.args, strict=True):
+            if param in found:
+                found[param].append(arg)
+    return found
 
 
 def _edges(region: Region) -> Iterator[Edge]:
@@ -65,7 +58,7 @@ def _edges(region: Region) -> Iterator[Edge]:
 
 
 def _convert_uses(block: Block, convert: Callable[[Value], list[Value]], takes: Callable[[Value, int], bool]) -> None:
-    """Use the last value of convert(value), made of all of them, for each operand that it does not give nothing for.
+    """Use what operands convert to: the last of the values that convert(operand) gives; none: the operand stays.
 
     takes(user, index) says that an operation, or an edge's parameter, takes that operand as it is.
     """
@@ -134,7 +127,7 @@ class _Singles:
                 register = _register_read(value)
                 if register is not None and register.op is PARAM:
                     reads[value] = register
-        given = _Given.of(self.region, "i64").arguments if reads else {}
+        given = _arguments(self.region, "i64") if reads else {}
         narrowed = self.narrowed(given, set(reads.values()))
         if narrowed:
             self.guard({arg for param in narrowed for arg in given[param] if arg.op is _GET})
