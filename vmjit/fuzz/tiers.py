@@ -126,8 +126,7 @@ class Bench:
         """The registers that need not be exact where a region faults."""
         if not stop.signal or not self.hart.counters.regions:
             return ()
-        # LLVM orders operations that raise exceptions among themselves, but not with accesses.
-        return ("fflags",) if self.hart.precise else self.words
+        return () if self.hart.precise else self.words
 
     def close(self) -> None:
         self.hart.close()
