@@ -76,6 +76,19 @@ def lower_operations(values: list[Value], names: dict[Value, str]) -> str:
     return "\n".join(lowering.lines) + "\n"
 
 
+@dataclass(frozen=True)
+class Way:
+    """A way to code that exits share: where from, the slot to go on at, what goes in place of the arena (the reason for
+    the host), the count of instructions, and the values of registers.
+    """
+
+    label: str
+    slot: str
+    code: str
+    instret: str
+    values: tuple[Value, ...]
+
+
 class _Lowering:
     """Writes one function."""
 
@@ -89,9 +102,9 @@ class _Lowering:
         self.lines: list[str] = []
         self.label = ""  # of the LLVM block that lines go to
         self.serial = 0
-        # Ways to the code that exits share: label, slot, what goes in place of the arena, count of instructions.
-        self.left: list[tuple[str, str, str, str]] = []
-        self.colds: list[tuple[str, str, str, str]] = []
+        self.stored: list[Value] = []  # the `set`s of the block that the code which exits share has to do
+        # Ways to that code, by the word of the state that it goes on with and the registers that it stores; its label.
+        self.shared: dict[tuple[str, ...], tuple[str, list[Way]]] = {}
         self.location = ""  # of the last access in this block
         self.strict = any(value.op.raises_flags for block in region.blocks for value in block.ops)
         settles = any(value.op.name == "settle" for block in region.blocks for value in block.ops)
@@ -106,6 +119,7 @@ class _Lowering:
         bodies = {block: self.block(block) for block in region.blocks}
         self.lines = []
         self.label = "enter"
+        self.instret = "%instret"
         self.location = ""
         self.prologue()
         parts = [
@@ -144,9 +158,14 @@ class _Lowering:
         self.label = _label(block)
         self.instret = "%instret"
         self.location = ""
-        for value in block.ops:
+        ops = block.ops
+        if self.handler is None and _is_shared(block.end):
+            first = next((at for at in range(len(ops), 0, -1) if ops[at - 1].op.name != "set"), 0)
+            ops, self.stored = ops[:first], ops[first:]
+        for value in ops:
             self.operation(value)
         own = self.terminator(block.end)
+        self.stored = []
         return self.lines, self.label, own
 
     def incoming(
@@ -265,8 +284,10 @@ class _Lowering:
         if value.attr == "instret":
             self.instret = self.use(value.args[0])
             return
-        pointer = self.state(str(value.attr))
-        self.emit(f"store {self.set_order}{_type(value.args[0])} {self.use(value.args[0])}, ptr {pointer}, align 8")
+        self.store_register(str(value.attr), _type(value.args[0]), self.use(value.args[0]))
+
+    def store_register(self, register: str, type: str, value: str) -> None:
+        self.emit(f"store {self.set_order}{type} {value}, ptr {self.state(register)}, align 8")
 
     def op_settle(self, value: Value) -> None:
         """What it asks for are the `set`s before it."""
@@ -434,14 +455,13 @@ class _Lowering:
     def exit(self, reason: str, pc: str, argument: str) -> None:
         """Return to the host."""
         if reason == "syscall" and argument == "0":
-            self.go(self.pointer_word("trap"), self.slot_at(pc))
+            if self.handler is None:
+                self.leave("trap", self.slot_at(pc), "%code")
+            else:
+                self.go(self.pointer_word("trap"), self.slot_at(pc))
             return
         if self.handler is None and argument == "0" and pc.isdigit() and int(pc) < 1 << ADDRESS_BITS:
-            # A region has many of these; the common code is elsewhere, and gets the reason in place of the arena, and
-            # the address as its slot.
-            slot = self.slot_at(pc)
-            number = int(ExitReason[reason.upper()])
-            self.go(self.pointer_word("leave"), slot, f"inttoptr (i64 {number} to ptr)")
+            self.leave("leave", self.slot_at(pc), _code_for(reason))
             return
         self.put("pc", pc)
         self.put("reason", str(int(ExitReason[reason.upper()])))
@@ -449,23 +469,40 @@ class _Lowering:
         self.put("instret", self.instret)
         self.emit("ret void")
 
-    def leave(self, reason: str, slot: str, instret: str) -> None:
-        """Return to the host by the code that all exits of the region share."""
-        number = int(ExitReason[reason.upper()])
-        self.left.append((self.label, slot, f"inttoptr (i64 {number} to ptr)", instret))
-        self.emit("br label %leave")
+    def leave(self, word: str, slot: str, code: str) -> None:
+        """Leave by the code that a word of the state leads to, storing registers where all exits do that store these.
+
+        Half of a region would be stores, for it has many exits, and nearly all of them store the same registers.
+        """
+        stored = []
+        for value in self.stored:
+            if value.attr == "instret":
+                self.op_set(value)
+            else:
+                stored.append(value)
+        key = (word, *[str(value.attr) for value in stored])
+        way = Way(self.label, slot, code, self.instret, tuple([value.args[0] for value in stored]))
+        label, ways = self.shared.setdefault(key, (f"leave.{len(self.shared)}", []))
+        ways.append(way)
+        self.emit(f"br label %{label}")
 
     def common(self) -> None:
-        """What the exits of a region share: a third of its blocks would be copies of this."""
-        for label, word, ways in (("leave", "leave", self.left), ("cold", "cold", self.colds)):
-            if not ways:
-                continue
-            self.lines.append(f"{label}:")
-            for name, type, index in (("slot", "ptr", 1), ("code", "ptr", 2), ("instret", "i64", 3)):
-                pairs = ", ".join(f"[ {way[index]}, %{way[0]} ]" for way in ways)
-                self.emit(f"%{label}.{name} = phi {type} {pairs}")
-            self.instret = f"%{label}.instret"
-            self.go(self.pointer_word(word), f"%{label}.slot", f"%{label}.code")
+        """What exits share."""
+        for (word, *registers), (label, ways) in self.shared.items():
+            self.open(label)
+            slot, code, self.instret = f"%{label}.slot", f"%{label}.code", f"%{label}.instret"
+            self.phi(slot, "ptr", [(way.slot, way.label) for way in ways])
+            self.phi(code, "ptr", [(way.code, way.label) for way in ways])
+            self.phi(self.instret, "i64", [(way.instret, way.label) for way in ways])
+            for index, register in enumerate(registers):
+                pairs = [(self.use(way.values[index]), way.label) for way in ways]
+                self.phi(f"%{label}.{register}", _type(ways[0].values[index]), pairs)
+            for index, register in enumerate(registers):
+                self.store_register(register, _type(ways[0].values[index]), f"%{label}.{register}")
+            self.go(self.pointer_word(word), slot, code)
+
+    def phi(self, name: str, type: str, pairs: list[tuple[str, str]]) -> None:
+        self.emit(f"{name} = phi {type} " + ", ".join(f"[ {value}, %{label} ]" for value, label in pairs))
 
     def chain(self, end: Terminator) -> None:
         """Go on at a guest address through its slot."""
@@ -538,7 +575,7 @@ class _Lowering:
         self.emit(f"{early} = icmp ult i64 %instret, {limit}")
         self.emit(f"br i1 {early}, label %start, label %late{PROFILE_HOT}")
         self.open("late")
-        self.leave("limit", "%slot", "%instret")
+        self.leave("leave", "%slot", _code_for("limit"))
         self.open("start")
 
     def require_time(self, pc: str) -> None:
@@ -570,14 +607,29 @@ class _Lowering:
         cold = self.fresh()
         (leaving,) = self.labels("leave")
         self.emit(f"{cold} = icmp ult i64 {offset}, {INTERPRETER_SIZE}")
-        self.emit(f"br i1 {cold}, label %cold, label %{leaving}{PROFILE_COLD}")
-        self.colds.append((self.label, slot, "%code", self.instret))
+        (stub,) = self.labels("cold")
+        self.emit(f"br i1 {cold}, label %{stub}, label %{leaving}{PROFILE_COLD}")
+        self.open(stub)
+        self.leave("cold", slot, "%code")
         self.open(leaving)
         self.tail(slot, offset, "%code")
 
     def labels(self, *names: str) -> list[str]:
         self.serial += 1
         return [f"{name}{self.serial}" for name in names]
+
+
+def _is_shared(end: Terminator) -> bool:
+    """Whether a block leaves by code that exits share."""
+    if end.kind != "exit" or not all(arg.is_const for arg in end.args):
+        return False
+    pc, argument = [int(arg.attr or 0) for arg in end.args]
+    return pc < 1 << ADDRESS_BITS and argument == 0
+
+
+def _code_for(reason: str) -> str:
+    """What the code that `leave` leads to gets in place of the arena."""
+    return f"inttoptr (i64 {int(ExitReason[reason.upper()])} to ptr)"
 
 
 def _is_loaded(value: Value) -> bool:
