@@ -31,6 +31,7 @@ ORDER = {"relaxed": "monotonic", "seq_cst": "seq_cst", "acquire": "acquire", "re
 # What a failed exchange may be ordered by: LLVM knows no release for a load.
 FAILURE_ORDER = {"release": "monotonic", "acq_rel": "acquire"}
 ATOMIC_PREFIX = "atomic_"
+CHAIN = "chain"  # in place of a word of the state: what exits share goes on through the slot
 NARROWING = ("sext", "zext", "trunc", "bitcast", "and", "lshr", "ashr")  # a host may load just what is left
 DEEPEST = 3  # such operations, and shifts to the left, that follow each other
 PROFILE_COLD = ', !prof !{!"branch_weights", i32 1, i32 1000}'
@@ -76,6 +77,9 @@ def lower_operations(values: list[Value], names: dict[Value, str]) -> str:
     return "\n".join(lowering.lines) + "\n"
 
 
+Stored = tuple[str, str]  # a register, and the type of what is stored there
+
+
 @dataclass(frozen=True)
 class Way:
     """A way to code that exits share: where from, the slot to go on at, what goes in place of the arena (the reason for
@@ -103,8 +107,8 @@ class _Lowering:
         self.label = ""  # of the LLVM block that lines go to
         self.serial = 0
         self.stored: list[Value] = []  # the `set`s of the block that the code which exits share has to do
-        # Ways to that code, by the word of the state that it goes on with and the registers that it stores; its label.
-        self.shared: dict[tuple[str, ...], tuple[str, list[Way]]] = {}
+        # By the word of the state that code goes on with, and what it stores: its label, the ways to it.
+        self.shared: dict[tuple[str, tuple[Stored, ...]], tuple[str, list[Way]]] = {}
         self.location = ""  # of the last access in this block
         self.strict = any(value.op.raises_flags for block in region.blocks for value in block.ops)
         settles = any(value.op.name == "settle" for block in region.blocks for value in block.ops)
@@ -470,9 +474,8 @@ class _Lowering:
         self.emit("ret void")
 
     def leave(self, word: str, slot: str, code: str) -> None:
-        """Leave by the code that a word of the state leads to, storing registers where all exits do that store these.
-
-        Half of a region would be stores, for it has many exits, and nearly all of them store the same registers.
+        """Leave by the code that a word of the state leads to, or through the slot, in a block for all exits that store
+        the same registers. Half of a region would be stores, for it has many exits, and most of them store the same.
         """
         stored = []
         for value in self.stored:
@@ -480,25 +483,32 @@ class _Lowering:
                 self.op_set(value)
             else:
                 stored.append(value)
-        key = (word, *[str(value.attr) for value in stored])
+        key = (word, tuple([(str(value.attr), _type(value.args[0])) for value in stored]))
         way = Way(self.label, slot, code, self.instret, tuple([value.args[0] for value in stored]))
         label, ways = self.shared.setdefault(key, (f"leave.{len(self.shared)}", []))
         ways.append(way)
         self.emit(f"br label %{label}")
 
     def common(self) -> None:
-        """What exits share."""
-        for (word, *registers), (label, ways) in self.shared.items():
-            self.open(label)
-            slot, code, self.instret = f"%{label}.slot", f"%{label}.code", f"%{label}.instret"
-            self.phi(slot, "ptr", [(way.slot, way.label) for way in ways])
-            self.phi(code, "ptr", [(way.code, way.label) for way in ways])
-            self.phi(self.instret, "i64", [(way.instret, way.label) for way in ways])
-            for index, register in enumerate(registers):
-                pairs = [(self.use(way.values[index]), way.label) for way in ways]
-                self.phi(f"%{label}.{register}", _type(ways[0].values[index]), pairs)
-            for index, register in enumerate(registers):
-                self.store_register(register, _type(ways[0].values[index]), f"%{label}.{register}")
+        """What exits share; chains first, for they add ways to the rest."""
+        for is_chain in (True, False):
+            for key in [key for key in self.shared if (key[0] == CHAIN) is is_chain]:
+                self.leave_together(*key, *self.shared[key])
+
+    def leave_together(self, word: str, stored: tuple[Stored, ...], label: str, ways: list[Way]) -> None:
+        self.open(label)
+        slot, code, self.instret = f"%{label}.slot", f"%{label}.code", f"%{label}.instret"
+        self.phi(slot, "ptr", [(way.slot, way.label) for way in ways])
+        self.phi(code, "ptr", [(way.code, way.label) for way in ways])
+        self.phi(self.instret, "i64", [(way.instret, way.label) for way in ways])
+        for index, (register, type) in enumerate(stored):
+            self.phi(f"%{label}.{register}", type, [(self.use(way.values[index]), way.label) for way in ways])
+        for register, type in stored:
+            self.store_register(register, type, f"%{label}.{register}")
+        if word == CHAIN:
+            self.stored = []
+            self.leave_region(slot, self.offset(slot))
+        else:
             self.go(self.pointer_word(word), slot, code)
 
     def phi(self, name: str, type: str, pairs: list[tuple[str, str]]) -> None:
@@ -521,6 +531,9 @@ class _Lowering:
         if kind != "fall" and self.handler is not None:
             self.require_time(pc)
         slot = self.slot_at(pc)
+        if self.handler is None and target.is_const:
+            self.leave(CHAIN, slot, "%code")
+            return
         offset = self.offset(slot)
         if self.handler is not None:
             if kind in profile.NOTED:
@@ -621,6 +634,8 @@ class _Lowering:
 
 def _is_shared(end: Terminator) -> bool:
     """Whether a block leaves by code that exits share."""
+    if end.kind == "chain":
+        return end.args[0].is_const and _may_hold_code(end.args[0])
     if end.kind != "exit" or not all(arg.is_const for arg in end.args):
         return False
     pc, argument = [int(arg.attr or 0) for arg in end.args]
