@@ -16,7 +16,7 @@ from vmjit.debug import Settings
 from vmjit.engine.cache import Cache, version_of
 from vmjit.engine.hart import Hart, Stop, Tier
 from vmjit.engine.service import Service
-from vmjit.guest import get
+from vmjit.guest import GUEST, get
 from vmjit.ir.exits import ExitReason
 from vmjit.linux import Exited, Killed, Process
 from vmjit.linux.native_calls import NATIVE_CALLS
@@ -104,7 +104,7 @@ class Machine:
         strace: TextIO | None = None,
         emulator_argv: Sequence[str] = (),
     ) -> None:
-        self.guest = get("riscv64")
+        self.guest = get(GUEST)
         executable = elf.read_executable(path, machine=self.guest.elf_machine)
         self.symbols = elf.symbols(path)
         self.memory = AddressSpace()

@@ -6,6 +6,8 @@ That the toy runs here is the proof that nothing of a real guest is in the core.
 import os
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -578,33 +580,35 @@ ecall
 """
 
 
+@contextmanager
+def ended_as_reference(code: bytes) -> Iterator[Hart]:
+    """A hart that compiles what is hot, when it has ended as the reference does."""
+
+    def end(hart: Hart) -> tuple[object, ...]:
+        stop = hart.run()
+        return stop.reason, stop.pc, registers(hart)
+
+    with harts(code, Tier.REFERENCE, guest="riscv64") as hart:
+        expected = end(hart)
+    with harts(code, Tier.AUTO, guest="riscv64") as hart:
+        assert end(hart) == expected
+        yield hart
+
+
 def test_a_region_is_made_anew_for_what_runs_later(monkeypatch: pytest.MonkeyPatch) -> None:
     """The exclusive or is far enough away in time that the first region lacks it."""
     monkeypatch.setattr(formation, "NEAR", 0)
     monkeypatch.setattr(hart_module, "AGAIN", 200)
-    code = assemble(CHANGING, guest="riscv64")
-    ends = {}
-    for tier in (Tier.REFERENCE, Tier.AUTO):
-        with harts(code, tier, guest="riscv64") as hart:
-            stop = hart.run()
-            ends[tier] = (stop.reason, stop.pc, registers(hart))
-            if tier is Tier.AUTO:
-                assert hart.extended, "a region was made anew"
-                (placed, _), *_ = hart.regions.entered()[::-1]
-                assert placed.region.instructions > min(p.region.instructions for p in hart.regions.by_offset.values())
-    assert ends[Tier.AUTO] == ends[Tier.REFERENCE]
+    with ended_as_reference(assemble(CHANGING, guest="riscv64")) as hart:
+        assert hart.extended, "a region was made anew"
+        (placed, _), *_ = hart.regions.entered()[::-1]
+        assert placed.region.instructions > min(p.region.instructions for p in hart.regions.by_offset.values())
 
 
 def test_a_region_holds_what_it_calls_and_where_it_jumps() -> None:
     """The indirect jump skips an addition in every other round."""
     code = assemble(CALLING, guest="riscv64")
-    ends = {}
-    for tier in (Tier.REFERENCE, Tier.AUTO):
-        with harts(code, tier, guest="riscv64") as hart:
-            stop = hart.run()
-            ends[tier] = (stop.reason, stop.pc, registers(hart))
-            if tier is Tier.AUTO:
-                whole = [placed for placed in hart.regions.by_offset.values() if len(placed.region.ranges) == 1]
-                assert any(end - start >= len(code) - 8 for placed in whole for start, end in placed.region.ranges)
-                assert hart.counters.exits["HOT"] < 60, "hot code does not leave its region"
-    assert ends[Tier.AUTO] == ends[Tier.REFERENCE]
+    with ended_as_reference(code) as hart:
+        whole = [placed for placed in hart.regions.by_offset.values() if len(placed.region.ranges) == 1]
+        assert any(end - start >= len(code) - 8 for placed in whole for start, end in placed.region.ranges)
+        assert hart.counters.exits["HOT"] < 60, "hot code does not leave its region"

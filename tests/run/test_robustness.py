@@ -281,46 +281,6 @@ def test_fault_after_the_guest_closed_stderr(save: Save) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (133, "", "")
 
 
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def test_killed_worker(tmp_path: Path, save: Save, started: Callable[..., "subprocess.Popen[bytes]"]) -> None:
-    """The guest goes on in the interpreter when the process that compiles is gone."""
-    text = """
-        lui s1, 0x20
-        outer:
-        lui s0, 0x400
-        loop:
-        addi s0, s0, -1
-        bne s0, zero, @loop
-        addi a0, zero, 0
-        addi a1, s1, 0
-        addi a2, zero, 1
-        addi a7, zero, 63
-        ecall
-        bne a0, zero, @outer
-        addi a7, zero, 93
-        ecall"""
-    run("--cache-dir", tmp_path / "cache", HELLO)  # so that the interpreter is there
-    process = started("--tier", "jit", "--cache-dir", tmp_path / "cache", save(program(text)))
-    for _ in range(SECONDS * 100):
-        workers = children(process.pid)
-        if workers:
-            break
-        time.sleep(0.01)
-    else:
-        raise AssertionError("no worker was started")
-    time.sleep(0.5)
-    for worker in workers:
-        os.kill(worker, signal.SIGKILL)
-    assert process.stdin is not None
-    process.stdin.write(b"xx")
-    process.stdin.close()
-    process.stdin = None  # communicate() would flush it
-    assert process.wait(SECONDS) == 0
-
-
 @pytest.mark.parametrize("damage", ["garbage", "truncated", "empty", "directory"])
 def test_damaged_cache(tmp_path: Path, damage: str) -> None:
     cache = tmp_path / "cache"

@@ -108,8 +108,10 @@ def _judge(error: Exception) -> tuple[int, str]:
         return code, f"{name}: {error.strerror}"
     if isinstance(error, OSError) and error.strerror:
         return CANNOT_WRITE, error.strerror
-    where = "" if wants_traceback() else "; VMJIT_TRACEBACK=1 shows where"
-    return INTERNAL, f"internal error: {type(error).__name__}: {error}; please report{where}"
+    message = f"internal error: {type(error).__name__}: {error}; please report"
+    # What the compile worker failed of names the variable itself.
+    is_said = wants_traceback() or "VMJIT_TRACEBACK" in message
+    return INTERNAL, message if is_said else f"{message}; VMJIT_TRACEBACK=1 shows where"
 
 
 def _abandon_stdout() -> None:

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 from vmjit.cli import printable
 from vmjit.cli.options import settings_of_cache
 from vmjit.engine.cache import Cache, files_in, folders_in, remove, why_not_ours
+from vmjit.guest import GUEST
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
 
 OK, LEFT = 0, 1
-GUEST = "riscv64"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from itertools import islice
 
 from vmjit.cli import printable
 from vmjit.errors import ElfError, UsageError
-from vmjit.guest import get
+from vmjit.guest import GUEST, get
 from vmjit.isa.decoder import DecodeTable
 from vmjit.isa.instruction import Decoded
 from vmjit.loader import elf
@@ -45,7 +45,7 @@ class Code:
 
 
 def main(options: argparse.Namespace) -> int:
-    guest = get("riscv64")  # the only one so far; the loader refuses files for others
+    guest = get(GUEST)
     executable = elf.read_executable(options.file, machine=guest.elf_machine)
     symbols = elf.symbols(options.file)
     fd = os.open(options.file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)

@@ -13,9 +13,9 @@ def main(options: argparse.Namespace) -> int:
 
 def isa() -> Iterator[str]:
     """All instructions: mnemonic, encoding row, syntax, extension."""
-    from vmjit.guest import get
+    from vmjit.guest import GUEST, get
 
-    instructions = dict.fromkeys(variant.instruction for variant in get("riscv64").decode_table.variants)
+    instructions = dict.fromkeys(variant.instruction for variant in get(GUEST).decode_table.variants)
     rows: Rows = [
         (made.name, made.encoding.row, made.syntax, made.extension) for made in instructions if not made.reserved
     ]

@@ -19,9 +19,9 @@ from pathlib import Path
 from vmjit.cli import printable
 from vmjit.debug import Settings
 from vmjit.engine.cache import Cache, why_not_ours
+from vmjit.guest import GUEST
 
 RESERVATION = 1 << 41  # bytes: guest addresses of 38 bits, and 8 bytes of slot for each
-GUEST = "riscv64"
 HOSTS = ("x86_64", "aarch64")
 PYTHON = (3, 11)
 MAP_NORESERVE = 0x4000  # the module mmap of Python 3.11 lacks it

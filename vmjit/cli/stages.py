@@ -15,7 +15,7 @@ from vmjit.engine.compile import compile_region
 from vmjit.engine.formation import Former
 from vmjit.engine.trace import Tracer
 from vmjit.errors import UsageError
-from vmjit.guest import get
+from vmjit.guest import GUEST, get
 from vmjit.ir.layout import PAGE_BITS
 from vmjit.jit.compiler import Compiler
 from vmjit.loader import elf
@@ -28,7 +28,7 @@ LARGEST = 200  # instructions: more would not be read
 
 
 def main(options: argparse.Namespace) -> int:
-    guest = get("riscv64")
+    guest = get(GUEST)
     executable = elf.read_executable(options.file, machine=guest.elf_machine)
     memory = AddressSpace()
     elf.load(executable, memory, bias=0)

@@ -107,7 +107,6 @@ def _multiply_add(value: Value, result: str, args: list[str]) -> Iterator[str]:
 
 
 _NAN = "0x7FF8000000000000"  # canonical, and as a float too
-_QUIET = frozenset(("fadd", "fsub", "fmul", "fdiv", "fsqrt", "fconvert"))  # never give a signalling NaN
 
 # A branch, not a select: that would wait for the comparison. A dependent chain on a host with AVX-512, where LLVM has a
 # mask register made for the select, takes 4.4 ns an operation so and 1.0 by branches. The NaN is hidden from LLVM: it
@@ -132,11 +131,11 @@ _IS_NAN = """\
 def _canonical(value: Value, result: str, args: list[str]) -> Iterator[str]:
     """Any NaN -> the canonical one, raising nothing: a float comparison would raise for a signalling NaN."""
     fmt = _FORMATS[value.type or ""]
-    operation = value.args[0].op.name
-    if operation == "fma":  # canonical as it is
+    operation = value.args[0].op
+    if operation.name == "fma":  # canonical as it is
         yield f"{result} = bitcast {fmt.type} {args[0]} to {fmt.type}"
         return
-    if operation in _QUIET:
+    if operation.quiets:
         test = _compared(f"{result}.n", fmt, "fcmp", "uno", args[0], args[0])
     else:
         test = "\n".join(_lines(_IS_NAN, fmt, result, args[0], magnitude=fmt.sign - 1))

@@ -224,10 +224,10 @@ def main(guest_name: str, cache_root: str, *, dump_settings: dict[str, Any]) -> 
     os.umask(0o077)  # the guest's may keep us from using the cache
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
-    os.dup2(2, 1)  # whatever LLVM prints is no message
     settings = Settings.from_environment(**dump_settings)
     if not settings.categories and not wants_traceback():
         os.dup2(null, 2)  # it may be a pipe that somebody reads to the end, which the guest closes
+    os.dup2(2, 1)  # whatever LLVM prints is no message
     cache = Cache(cache_root or None, guest_name)
     try:
         # The service is not patient for longer, but the guest may have ended meanwhile.

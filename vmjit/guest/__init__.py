@@ -16,7 +16,9 @@ from vmjit.ir.layout import Layout
 if TYPE_CHECKING:
     from vmjit.isa.decoder import DecodeTable
 
-__all__ = ["Guest", "SyscallAbi", "by_elf_machine", "get"]
+__all__ = ["GUEST", "Guest", "SyscallAbi", "by_elf_machine", "get"]
+
+GUEST = "riscv64"  # the only one so far; the loader refuses files for others
 
 
 @dataclass(frozen=True)

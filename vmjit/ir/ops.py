@@ -30,6 +30,7 @@ class Op:
     reads_state: bool = False
     writes_state: bool = False
     raises_flags: bool = False  # accrues IEEE exceptions, reads the rounding mode
+    quiets: bool = False  # arithmetic of IEEE 754: a NaN that it gives is quiet, whichever NaNs it was given
 
     @property
     def is_pure(self) -> bool:
@@ -55,11 +56,11 @@ def _float_compare(name: str, summary: str) -> Op:
 
 
 def _arithmetic(name: str, operands: int, summary: str) -> Op:
-    return Op(name, ("float",) * operands, "same", summary, attr="rounding", raises_flags=True)
+    return Op(name, ("float",) * operands, "same", summary, attr="rounding", raises_flags=True, quiets=True)
 
 
-def _convert(name: str, operand: str, summary: str) -> Op:
-    return Op(name, (operand,), "given", summary, attr="rounding", raises_flags=True)
+def _convert(name: str, operand: str, summary: str, *, quiets: bool = False) -> Op:
+    return Op(name, (operand,), "given", summary, attr="rounding", raises_flags=True, quiets=quiets)
 
 
 def _rmw(kind: str, summary: str) -> Op:
@@ -111,7 +112,7 @@ _TABLE = (
     _float_compare("feq", "a == b; invalid only for a signalling NaN"),
     _float_compare("flt", "a < b; invalid for any NaN"),
     _float_compare("fle", "a <= b; invalid for any NaN"),
-    _convert("fconvert", "float", "to the other float format"),
+    _convert("fconvert", "float", "to the other float format", quiets=True),
     _convert("sitofp", "int", "from a signed integer"),
     _convert("uitofp", "int", "from an unsigned integer"),
     _convert("fptosi", "float", "to a signed integer, saturating; the maximum for NaN; invalid when out of range"),

@@ -28,9 +28,8 @@ ONES = (1 << HALF) - 1
 BOX = ONES << HALF
 FLOAT_OF = {"i32": "f32", "i64": "f64"}
 BITS_OF = {"f32": "i32", "f64": "i64"}
-# Operations whose results are quiet NaNs if they are NaNs; they and some more do not care which NaN an operand is.
-_QUIET = frozenset(OPS[name] for name in ("fadd", "fsub", "fmul", "fdiv", "fsqrt", "fma", "fconvert"))
-_BLIND = _QUIET | {OPS[name] for name in ("feq", "flt", "fle", "fptosi", "fptoui")}
+# Operations that do not care which quiet NaN an operand is.
+_BLIND = frozenset(op for op in OPS.values() if op.quiets or op.name in ("feq", "flt", "fle", "fptosi", "fptoui"))
 
 
 def run(region: Region) -> Region:
@@ -340,4 +339,4 @@ def _take_raw(region: Region) -> None:
 
 
 def _raw(value: Value) -> Value:
-    return value.args[0] if value.op is _FCANON and value.args[0].op in _QUIET else value
+    return value.args[0] if value.op is _FCANON and value.args[0].op.quiets else value

@@ -6,11 +6,13 @@ same operands, and none that we do not, but for the differences listed here, eac
 binutils 2.40; a difference that another version does not have is no error.
 """
 
+import os
 import random
 import re
 import shutil
 import struct
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,9 @@ TABLE = get("riscv64").decode_table
 LINE = re.compile(r" *([0-9a-f]+):\t([0-9a-f]+) +\t(.*)")
 ILLEGAL = "illegal"
 OPCODE_MASK, OP_FP, SYSTEM, MISC_MEM = 0x7F, 0x53, 0x73, 0x0F
+CHUNK = 200_000  # random words in one file
+WORDS = int(os.environ.get("OBJDUMP_WORDS", CHUNK))
+FIRST = int(os.environ.get("RANDOM_SEED", "32"))
 
 pytestmark = [pytest.mark.skipif(not shutil.which(tool), reason=f"no {tool}") for tool in TOOLS]
 
@@ -87,9 +92,13 @@ def seen(pc: int, word: int, size: int, text: str) -> Seen:
 
 
 def assert_agrees(lines: Iterable[Seen], differences: tuple[Callable[[Seen], bool], ...], at_least: int) -> None:
+    """How many differ for which reason is printed: `pytest -rP` shows it."""
     lines = list(lines)
     assert len(lines) >= at_least
-    unexplained = [str(s) for s in lines if not s.agrees and not any(reason(s) for reason in differences)]
+    reasons = [(s, [reason.__name__ for reason in differences if reason(s)]) for s in lines if not s.agrees]
+    counts = Counter(" and ".join(names) for _, names in reasons)
+    print(f"{len(lines)} compared", *(f"{count} {name}" for name, count in counts.most_common()), sep="\n")
+    unexplained = [str(s) for s, names in reasons if not names]
     assert not unexplained, f"{len(unexplained)} of {len(lines)} differ:\n" + "\n".join(unexplained[:20])
 
 
@@ -182,14 +191,15 @@ def test_all_short_parcels(tmp_path: Path) -> None:
     assert_agrees(lines, SHORT, at_least=len(words))
 
 
-def test_many_long_words(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seed", range(FIRST, FIRST + -(-WORDS // CHUNK)))
+def test_many_long_words(tmp_path: Path, seed: int) -> None:
     """Random words; each row with random fields; the same with one bit wrong, where a mask too wide would show."""
-    words = list(long_words(random.Random(32)))
+    words = list(long_words(random.Random(seed)))
     assert_agrees(objdump("-D", "-j", ".text", object_file(tmp_path, words)), LONG, at_least=len(words))
 
 
 def long_words(source: random.Random) -> Iterator[int]:
-    for _ in range(200_000):
+    for _ in range(min(CHUNK, WORDS)):
         yield as_long(source.getrandbits(32))
     for instruction in rv64.instructions:
         for _ in range(200 if instruction.encoding.size == 4 else 0):
