@@ -41,6 +41,7 @@ VARIABLES = {  # name: (option of `vmjit run` that does the same, what it holds)
     "VMJIT_SLOW_CALLS": ("",            "1: native code makes no system calls, each goes through Python"),
     "VMJIT_PASSES":     ("",            "passes to run, separated by commas, instead of the whole pipeline"),
     "VMJIT_PGO":        ("--pgo",       "off: learn nothing from earlier runs of the program"),
+    "VMJIT_SYSROOT":    ("--sysroot",   "folder where to look first for absolute paths: programs, dynamic linker, libraries"),
     "VMJIT_CACHE_DIR":  ("--cache-dir", "folder for compiled code; empty: none, as --no-cache"),
     "VMJIT_TRACEBACK":  ("",            "1: show where in vmjit an internal error happened"),
 }
@@ -50,7 +51,7 @@ _TRUTH = {"": False, "0": False, "no": False, "off": False, "1": True, "yes": Tr
 
 
 class Settings:
-    """The settings of a run that are not about its program. Frozen.
+    """The settings of a run that hold for all its programs. Frozen.
 
     categories   what to dump
     ranges       guest addresses to dump, each (first, end)
@@ -60,9 +61,22 @@ class Settings:
     pgo          begin with the regions that the last run of the program ended with
     cache_dir    folder for compiled code, None for no cache
     slow_calls   native code makes no system calls itself
+    sysroot      absolute path of the folder where the guest's absolute paths are looked for first, None for none
     """
 
-    __slots__ = ("cache_dir", "categories", "check", "log", "names", "passes", "pgo", "ranges", "slow_calls", "verify")
+    __slots__ = (
+        "cache_dir",
+        "categories",
+        "check",
+        "log",
+        "names",
+        "passes",
+        "pgo",
+        "ranges",
+        "slow_calls",
+        "sysroot",
+        "verify",
+    )
     cache_dir: str | None
     categories: frozenset[str]
     check: bool
@@ -72,6 +86,7 @@ class Settings:
     pgo: bool
     ranges: tuple[tuple[int, int], ...]
     slow_calls: bool
+    sysroot: str | None
     verify: bool
 
     def __init__(
@@ -86,9 +101,10 @@ class Settings:
         pgo: bool = True,
         ranges: tuple[tuple[int, int], ...] = (),
         slow_calls: bool = False,
+        sysroot: str | None = None,
         verify: bool = False,
     ) -> None:
-        values = (cache_dir, categories, check, log, names, passes, pgo, ranges, slow_calls, verify)
+        values = (cache_dir, categories, check, log, names, passes, pgo, ranges, slow_calls, sysroot, verify)
         for name, value in zip(self.__slots__, values, strict=True):
             object.__setattr__(self, name, value)
 
@@ -110,6 +126,7 @@ class Settings:
         passes: str | None = None,
         pgo: bool | None = None,
         cache_dir: str | None = None,
+        sysroot: str | None = None,
     ) -> Settings:
         """What the variables say, where no argument says otherwise. Raises SettingsError."""
         variables = os.environ if environment is None else environment
@@ -132,6 +149,7 @@ class Settings:
             pgo=_truth("VMJIT_PGO", variables.get("VMJIT_PGO", "on")) if pgo is None else pgo,
             ranges=ranges,
             slow_calls=truth("VMJIT_SLOW_CALLS", None),
+            sysroot=_absolute(text("VMJIT_SYSROOT", sysroot)),
             verify=truth("VMJIT_VERIFY", verify),
         )
 

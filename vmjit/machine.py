@@ -16,10 +16,12 @@ from vmjit.debug import Settings
 from vmjit.engine.cache import Cache, version_of
 from vmjit.engine.hart import Hart, Stop, Tier
 from vmjit.engine.service import Service
+from vmjit.errors import ElfError
 from vmjit.guest import GUEST, get
 from vmjit.ir.exits import ExitReason
 from vmjit.linux import Exited, Killed, Process
 from vmjit.linux.native_calls import NATIVE_CALLS
+from vmjit.linux.paths import in_sysroot
 from vmjit.linux.signal_frame import UserRegisters
 from vmjit.linux.signals import deliver, fault
 from vmjit.loader import elf
@@ -85,7 +87,7 @@ class Machine:
     tier, sync        see Tier; sync waits for each compilation
     argv              arguments after the program's name; argv0 replaces the name
     env               the guest's environment, the host's by default
-    sysroot           where absolute paths are looked for first
+    sysroot           where absolute paths are looked for first, the dynamic linker's too; that of the settings by default
     max_instructions  the run stops at the first jump after that many
     """
 
@@ -105,12 +107,15 @@ class Machine:
         emulator_argv: Sequence[str] = (),
     ) -> None:
         self.guest = get(GUEST)
+        settings = settings if settings is not None else Settings.from_environment()
+        sysroot = settings.sysroot if sysroot is None else sysroot
         executable = elf.read_executable(path, machine=self.guest.elf_machine)
+        linker = self._dynamic_linker(executable, sysroot)
         self.symbols = elf.symbols(path)
         self.memory = AddressSpace()
         self.image = image = elf.load(executable, self.memory)
+        self.interpreter = None if linker is None else elf.load(linker, self.memory)
         self.symbols.bias = image.bias
-        settings = settings if settings is not None else Settings.from_environment()
         self.settings = settings.with_symbols(self.symbols.range) if settings.names else settings
         self.process = Process(
             self.memory,
@@ -149,12 +154,27 @@ class Machine:
             self.close()
             raise
 
+    def _dynamic_linker(self, executable: elf.Executable, sysroot: str | None) -> elf.Executable | None:
+        """The program that PT_INTERP names, which the guest begins with; it maps the libraries."""
+        name = executable.interpreter
+        if name is None:
+            return None
+        path = name if sysroot is None else in_sysroot(sysroot, name)
+        try:
+            return elf.read_executable(path, machine=self.guest.elf_machine)
+        except FileNotFoundError:
+            wanted = name if sysroot is None else f"{sysroot.rstrip('/')}{name}"
+            raise ElfError(f"{wanted}: not found; give the folder that has it by -L") from None
+
     def _wire(self, image: elf.Image) -> None:
         """Set the registers a program starts with, and what system calls ask of the hart."""
         guest, process, words = self.guest, self.process, self.hart.words
-        words[guest.layout.word("pc")] = image.entry
+        linker = self.interpreter
+        words[guest.layout.word("pc")] = image.entry if linker is None else linker.entry
         stack_pointer = guest.layout.word(guest.stack_pointer)
-        words[stack_pointer] = process.start(image, hwcap=guest.hwcap)
+        words[stack_pointer] = process.start(
+            image, hwcap=guest.hwcap, interpreter_base=0 if linker is None else linker.bias
+        )
         process.flush_code = self.hart.code_changed
 
         def set_register(word: int) -> Callable[[int], None]:

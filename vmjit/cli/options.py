@@ -45,6 +45,7 @@ def settings(options: argparse.Namespace) -> Settings:
         check=options.check or None,
         cache_dir="" if options.no_cache else options.cache_dir,
         pgo=None if options.pgo is None else options.pgo == "on",
+        sysroot=options.sysroot,
     )
 
 
@@ -93,7 +94,7 @@ def _add_run(parser: Parser) -> frozenset[str]:
     takes_value = (
         add("-E", "--env", action="append", default=[], type=_assignment, metavar="K=V", help="set a variable"),
         add("-U", "--unset", action="append", default=[], metavar="K", help="remove a variable"),
-        add("-L", "--sysroot", metavar="DIR", help="where to look first for the dynamic loader and libraries"),
+        add("-L", "--sysroot", metavar="DIR", help=same("--sysroot")),
         add("--argv0", metavar="NAME", help="what the program gets as its own name"),
         tune("--timeout", type=_seconds, metavar="SECONDS", help="end the program after that time"),
         tune("--max-instructions", type=_count, metavar="N", help="end the program after that many instructions"),

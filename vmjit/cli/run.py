@@ -38,13 +38,12 @@ def main(options: argparse.Namespace) -> int:
         options.arguments,
         argv0=options.argv0,
         env=environment(options),
-        sysroot=options.sysroot,
         tier=Tier(options.tier),
         sync=options.sync,
         max_instructions=options.max_instructions,
         settings=chosen,
         strace=sys.stderr if options.strace or chosen.wants("syscall") else None,
-        emulator_argv=emulator_argv(options),
+        emulator_argv=emulator_argv(options, chosen.sysroot),
     )
     if options.timeout is not None:
         stop_after(machine, options.timeout)
@@ -84,7 +83,7 @@ def was_given(name: str) -> bool:
         return any(entry.startswith(f"{name}=".encode()) for entry in file.read().split(b"\0"))
 
 
-def emulator_argv(options: argparse.Namespace) -> list[str]:
+def emulator_argv(options: argparse.Namespace, sysroot: str | None) -> list[str]:
     """The command line, up to the program, with which a program that the guest executes is run.
 
     It says itself where our modules are: environment and current directory are the guest's by then.
@@ -92,7 +91,7 @@ def emulator_argv(options: argparse.Namespace) -> list[str]:
     command = f"import sys; sys.path[:] = {sys.path!r}; from vmjit.cli import main; sys.exit(main())"
     argv = [sys.executable, "-I", "-c", command, "run", "--raise-signals", "--tier", options.tier]
     for flag, value in (
-        ("--sysroot", options.sysroot and os.path.abspath(options.sysroot)),
+        ("--sysroot", sysroot or ""),  # whatever VMJIT_SYSROOT the guest sets
         ("--cache-dir", options.cache_dir and os.path.abspath(options.cache_dir)),
         ("--pgo", options.pgo),
         ("--timeout", options.timeout),

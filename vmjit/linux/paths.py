@@ -32,6 +32,11 @@ def below_sysroot(sysroot: bytes, path: bytes, follow: bool) -> bytes:
     return sysroot + path
 
 
+def in_sysroot(sysroot: str, path: str) -> str:
+    """The host path of an absolute path of the guest, before there is a process."""
+    return os.fsdecode(below_sysroot(os.path.abspath(os.fsencode(sysroot)), os.fsencode(path), follow=True))
+
+
 def resolve(process: "Process", path: bytes, follow: bool = True) -> bytes:
     """The host path to use for looking at what the guest calls path."""
     if not path.startswith(b"/"):
