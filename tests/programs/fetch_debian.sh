@@ -27,6 +27,7 @@ set -- -qq -o Dir="$target" -o Dir::State="$target/state" -o Dir::Cache="$target
     -o Dir::State::status="$target/state/status" -o APT::Architecture=riscv64 -o APT::Architectures=riscv64 \
     -o APT::Sandbox::User=root -o Acquire::Languages=none
 apt-get "$@" update >&2
+apt-get "$@" autoclean >&2
 # No package counts as installed, so apt chooses everything that these need.
 # shellcheck disable=SC2086
 apt-get "$@" install --yes --download-only --no-install-recommends $packages >&2

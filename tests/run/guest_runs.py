@@ -33,6 +33,11 @@ MISSING = {
 }
 KILL_GRACE_SECONDS = 5
 
+LINES = "".join(
+    f"{number * 7919 % 1000:03d} line {number} of {chr(97 + number % 26) * (number % 9)}\n" for number in range(200)
+)
+FIXED_TIME = 1_000_000_000
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -84,14 +89,36 @@ def _directives(source: Path) -> dict[str, str]:
     return found
 
 
-def run_vmjit(tier: str, program: Path, invocation: Invocation, scratch: Path) -> Outcome:
+def run_vmjit(
+    tier: str, program: Path, invocation: Invocation, scratch: Path, options: Sequence[str] = ()
+) -> Outcome:
     """Run a guest program under vmjit; `scratch` is its current and its `{tmp}` directory."""
-    return _run([sys.executable, "-m", "vmjit", "run", *TIERS[tier], str(program)], invocation, scratch)
+    return _run([sys.executable, "-m", "vmjit", "run", *TIERS[tier], *options, str(program)], invocation, scratch)
 
 
-def run_qemu(qemu: str, program: Path, invocation: Invocation, scratch: Path) -> Outcome:
+def run_qemu(
+    qemu: str, program: Path, invocation: Invocation, scratch: Path, options: Sequence[str] = ()
+) -> Outcome:
     """Run a guest program under qemu-riscv64."""
-    return _run([qemu, str(program)], invocation, scratch)
+    return _run([qemu, *options, str(program)], invocation, scratch)
+
+
+def prepare_files(scratch: Path) -> Path:
+    """The files that every script finds in its current directory, with a fixed modification time."""
+    for name, text in {
+        "lines.txt": LINES,
+        "tree/a/one": "deep inside one\n",
+        "tree/a/two.txt": "two\n",
+        "tree/b/three.txt": "deep three\n" * 200,
+        "tree/top.txt": "top\n",
+    }.items():
+        path = scratch / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    for path in (scratch, *scratch.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+        os.utime(path, (FIXED_TIME, FIXED_TIME))
+    return scratch
 
 
 def assert_says_what_is_missing(outcome: Outcome, expected: Outcome, feature: str) -> None:

@@ -12,12 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from guest_runs import Invocation, Judge, Outcome, assert_says_what_is_missing, run_qemu, run_vmjit
+from guest_runs import Invocation, Judge, Outcome, assert_says_what_is_missing, prepare_files, run_qemu, run_vmjit
 
-LINES = "".join(
-    f"{number * 7919 % 1000:03d} line {number} of {chr(97 + number % 26) * (number % 9)}\n" for number in range(200)
-)
-FIXED_TIME = 1_000_000_000
 TIERS = ("interpreter", "auto")  # each process of a shell compiles for itself, which takes minutes when all is hot
 
 
@@ -104,24 +100,6 @@ def busybox() -> Path:
     return Path(path)
 
 
-def prepare(scratch: Path) -> Path:
-    """The files every script finds in its current directory, with a fixed modification time."""
-    for name, text in {
-        "lines.txt": LINES,
-        "tree/a/one": "deep inside one\n",
-        "tree/a/two.txt": "two\n",
-        "tree/b/three.txt": "deep three\n" * 200,
-        "tree/top.txt": "top\n",
-    }.items():
-        path = scratch / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    for path in (scratch, *scratch.rglob("*")):
-        path.chmod(0o755 if path.is_dir() else 0o644)
-        os.utime(path, (FIXED_TIME, FIXED_TIME))
-    return scratch
-
-
 def invocation_of(script: Script, path: Path) -> Invocation:
     env = {"TZ": "UTC", "LC_ALL": "C", "HOME": "/", "PATH": str(path)}
     return Invocation(("sh", "-c", script.text), script.stdin.encode(), env)
@@ -150,7 +128,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRe
     def judge(program: Path, invocation: Invocation) -> Outcome:
         if invocation.args not in outcomes:
             qemu = request.getfixturevalue("qemu")
-            outcomes[invocation.args] = run_qemu(qemu, program, invocation, prepare(tmp_path_factory.mktemp("busybox")))
+            outcomes[invocation.args] = run_qemu(qemu, program, invocation, prepare_files(tmp_path_factory.mktemp("busybox")))
         return outcomes[invocation.args]
 
     return judge
@@ -165,7 +143,7 @@ def test_script(script: Script, tier: str, busybox: Path, applets: Path, expecte
         assert wanted.stdout, "a script that prints nothing tests nothing"
     else:
         wanted = Outcome(script.answer.encode(), script.code)
-    outcome = run_vmjit(tier, busybox, invocation_of(script, applets / "guest"), prepare(tmp_path))
+    outcome = run_vmjit(tier, busybox, invocation_of(script, applets / "guest"), prepare_files(tmp_path))
     if script.needs is None:
         assert outcome == wanted
     else:

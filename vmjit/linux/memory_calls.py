@@ -6,6 +6,8 @@ from vmjit.linux import host
 from vmjit.linux.buffers import PAGE, READ, WRITE
 from vmjit.linux.outcome import SyscallError
 from vmjit.linux.table import register, syscall
+from vmjit.loader.elf import LOW
+from vmjit.memory.address_space import EXECUTE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 PROTECTIONS = 7
 MAP_SHARED, MAP_PRIVATE, MAP_SHARED_VALIDATE = 1, 2, 3
 MAP_TYPE, MAP_FIXED, MAP_ANONYMOUS, MAP_HUGETLB, MAP_FIXED_NOREPLACE = 0xF, 0x10, 0x20, 0x40000, 0x100000
+MAP_DENYWRITE = 0x800
 MREMAP_MAYMOVE, MREMAP_FIXED = 1, 2
 MADV_DONTNEED, MADV_REMOVE, MADV_FREE, MADV_DONTNEED_LOCKED = 4, 9, 8, 24
 # Advice that changes nothing the program can see: hints about use, huge pages, dumps, merging.
@@ -52,11 +55,13 @@ def mapping_size(process: "Process", size: int) -> int:
     return page_up(size)
 
 
-def choose_address(process: "Process", address: int, size: int, flags: int) -> int:
-    """Where a new mapping goes."""
+def choose_address(process: "Process", address: int, size: int, flags: int, is_library: bool) -> int:
+    """Where a new mapping goes; libraries near the program, because compiled code knows low addresses best."""
     if not flags & (MAP_FIXED | MAP_FIXED_NOREPLACE):
         hint = address if address + size <= process.memory.size else 0
-        found = process.memory.find_free(size, hint)
+        found = process.memory.find_free(size, hint, top=LOW) if is_library else None
+        if found is None:
+            found = process.memory.find_free(size, hint)
         if found is None:
             raise SyscallError(ENOMEM)
         return found
@@ -76,8 +81,10 @@ def sys_mmap(process: "Process", address: int, size: int, protection: int, flags
         raise SyscallError(EINVAL)
     size = mapping_size(process, size)
     memory, permissions, shared = process.memory, protection & PROTECTIONS, kind != MAP_PRIVATE
+    # Dynamic linkers of the GNU C library still say DENYWRITE of every library, others ask for what can be executed.
+    is_library = not flags & MAP_ANONYMOUS and bool(flags & MAP_DENYWRITE or permissions & EXECUTE)
     with memory.lock:
-        place = choose_address(process, address, size, flags)
+        place = choose_address(process, address, size, flags, is_library)
         if flags & MAP_ANONYMOUS:
             memory.map(place, size, permissions, shared=shared)
         elif fd < 0 or fd in process.reserved_fds:

@@ -59,7 +59,7 @@ _SECTIONS_LIMIT = 1 << 16
 _SYMBOLS_LIMIT = 1 << 28  # bytes of symbols or of names: ten times those of a browser
 _LONGEST_NAME = 1024  # bytes of a symbol's name that are shown: a hostile file may let all names be parts of one
 _DEFAULT_BIAS = 0x10000  # where GNU ld puts RISC-V programs that are not position-independent
-_LOW = 1 << 28  # below it 8 * address, the displacement to an address's slot, fits in a signed 32-bit immediate
+LOW = 1 << 28  # below it 8 * address, the displacement to an address's slot, fits in a signed 32-bit immediate
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,16 +290,16 @@ def load(executable: Executable, memory: AddressSpace, *, bias: int | None = Non
 
 
 def _choose_bias(executable: Executable, memory: AddressSpace) -> int:
-    """The program at the bottom, an interpreter right below _LOW, so that the heap can grow between them."""
+    """The program at the bottom, an interpreter right below LOW, so that the heap can grow between them."""
     if executable.elf_type == ET_EXEC:
         return 0
     alignment = max(PAGE_SIZE, *(segment.align for segment in executable.segments))
     lowest = executable.segments[0].vaddr & -alignment
     size = _page_up(executable.segments[-1].end) - lowest
     bottom = -(-_DEFAULT_BIAS // alignment) * alignment
-    if bottom + size <= _LOW and memory.is_free(bottom, size):
+    if bottom + size <= LOW and memory.is_free(bottom, size):
         return bottom - lowest
-    for top in (_LOW, None):
+    for top in (LOW, None):
         place = memory.find_free(size + alignment - PAGE_SIZE, top=top)
         if place is not None:
             return -(-place // alignment) * alignment - lowest
