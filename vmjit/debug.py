@@ -41,7 +41,7 @@ VARIABLES = {  # name: (option of `vmjit run` that does the same, what it holds)
     "VMJIT_SLOW_CALLS": ("",            "1: native code makes no system calls, each goes through Python"),
     "VMJIT_PASSES":     ("",            "passes to run, separated by commas, instead of the whole pipeline"),
     "VMJIT_PGO":        ("--pgo",       "off: learn nothing from earlier runs of the program"),
-    "VMJIT_SYSROOT":    ("--sysroot",   "folder where to look first for absolute paths: programs, dynamic linker, libraries"),
+    "VMJIT_SYSROOT":    ("--sysroot",   "folder where absolute paths are looked for first, the dynamic linker's too"),
     "VMJIT_CACHE_DIR":  ("--cache-dir", "folder for compiled code; empty: none, as --no-cache"),
     "VMJIT_TRACEBACK":  ("",            "1: show where in vmjit an internal error happened"),
 }

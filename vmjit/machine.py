@@ -87,7 +87,7 @@ class Machine:
     tier, sync        see Tier; sync waits for each compilation
     argv              arguments after the program's name; argv0 replaces the name
     env               the guest's environment, the host's by default
-    sysroot           where absolute paths are looked for first, the dynamic linker's too; that of the settings by default
+    sysroot           where absolute paths are looked for first, the dynamic linker's too; else that of the settings
     max_instructions  the run stops at the first jump after that many
     """
 

@@ -89,16 +89,12 @@ def _directives(source: Path) -> dict[str, str]:
     return found
 
 
-def run_vmjit(
-    tier: str, program: Path, invocation: Invocation, scratch: Path, options: Sequence[str] = ()
-) -> Outcome:
+def run_vmjit(tier: str, program: Path, invocation: Invocation, scratch: Path, options: Sequence[str] = ()) -> Outcome:
     """Run a guest program under vmjit; `scratch` is its current and its `{tmp}` directory."""
     return _run([sys.executable, "-m", "vmjit", "run", *TIERS[tier], *options, str(program)], invocation, scratch)
 
 
-def run_qemu(
-    qemu: str, program: Path, invocation: Invocation, scratch: Path, options: Sequence[str] = ()
-) -> Outcome:
+def run_qemu(qemu: str, program: Path, invocation: Invocation, scratch: Path, options: Sequence[str] = ()) -> Outcome:
     """Run a guest program under qemu-riscv64."""
     return _run([qemu, *options, str(program)], invocation, scratch)
 

@@ -128,7 +128,9 @@ def expected(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRe
     def judge(program: Path, invocation: Invocation) -> Outcome:
         if invocation.args not in outcomes:
             qemu = request.getfixturevalue("qemu")
-            outcomes[invocation.args] = run_qemu(qemu, program, invocation, prepare_files(tmp_path_factory.mktemp("busybox")))
+            outcomes[invocation.args] = run_qemu(
+                qemu, program, invocation, prepare_files(tmp_path_factory.mktemp("busybox"))
+            )
         return outcomes[invocation.args]
 
     return judge

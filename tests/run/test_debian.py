@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from guest_runs import Invocation, Outcome, prepare_files, run_qemu, run_vmjit
 
-ARROW = " => "
-ENVIRONMENT = {"TZ": "UTC", "LC_ALL": "C", "HOME": "/", "TMPDIR": "."}
+ARROW = " ==> "
+ENVIRONMENT = {"TZ": "UTC", "LC_ALL": "C", "HOME": "/", "TMPDIR": ".", "PYTHONDONTWRITEBYTECODE": ""}
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,21 @@ Run = Callable[[Command], Outcome]
 
 
 @pytest.fixture(scope="session")
-def under_qemu(host_programs: Path, sysroot: Path, qemu: str, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def environment(pytestconfig: pytest.Config) -> dict[str, str]:
+    """With a folder for what Python compiles, kept from session to session: without it each start takes seconds."""
+    return {**ENVIRONMENT, "PYTHONPYCACHEPREFIX": str(pytestconfig.cache.mkdir("debian-python"))}
+
+
+@pytest.fixture(scope="session")
+def under_qemu(
+    host_programs: Path,
+    sysroot: Path,
+    qemu: str,
+    environment: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Run:
     def run(command: Command) -> Outcome:
-        invocation = Invocation(("-c", command.text), env={**ENVIRONMENT, "PATH": str(host_programs)})
+        invocation = Invocation(("-c", command.text), env={**environment, "PATH": str(host_programs)})
         scratch = prepare_files(tmp_path_factory.mktemp("qemu"))
         return run_qemu(qemu, sysroot / "usr/bin/dash", invocation, scratch, ("-L", str(sysroot)))
 
@@ -80,8 +92,8 @@ def under_qemu(host_programs: Path, sysroot: Path, qemu: str, tmp_path_factory: 
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=[str(command.number) for command in COMMANDS])
-def test_command(command: Command, sysroot: Path, under_qemu: Run, tmp_path: Path) -> None:
-    invocation = Invocation(("-c", command.text), env={**ENVIRONMENT, "PATH": "/usr/bin:/bin"})
+def test_command(command: Command, sysroot: Path, under_qemu: Run, environment: dict[str, str], tmp_path: Path) -> None:
+    invocation = Invocation(("-c", command.text), env={**environment, "PATH": "/usr/bin:/bin"})
     outcome = run_vmjit("auto", sysroot / "usr/bin/dash", invocation, prepare_files(tmp_path), ("-L", str(sysroot)))
     wanted = under_qemu(command) if command.answer is None else Outcome(command.answer.encode(), 0)
     assert wanted.stdout, "a command that prints nothing tests nothing"

@@ -40,6 +40,7 @@ class Guest:
     registers      architectural registers in the order to print and compare them
     hwcap          the auxiliary vector's AT_HWCAP
     description    module that holds `decode_table`
+    extensions     of the architecture, in the order and spelling of Linux's /proc/cpuinfo
     """
 
     name: str
@@ -53,6 +54,7 @@ class Guest:
     trap_sets: tuple[tuple[str, int], ...]
     registers: tuple[str, ...]
     description: str
+    extensions: tuple[str, ...] = ()
 
     @cached_property
     def decode_table(self) -> "DecodeTable":

@@ -28,7 +28,8 @@ from vmjit.linux.abi import (
 )
 from vmjit.linux.buffers import path_string
 from vmjit.linux.outcome import SyscallError
-from vmjit.linux.paths import generated_file, open_generated, own_entry, resolve
+from vmjit.linux.paths import resolve
+from vmjit.linux.proc import generated_file, open_generated, own_entry
 from vmjit.linux.table import register, syscall
 
 TYPE_CHECKING = False
@@ -45,12 +46,12 @@ STATX_SYNC_FLAGS = 0x6000
 def sys_openat(process: "Process", dirfd: int, address: int, flags: int, mode: int) -> int:
     path = path_string(process.memory, address)
     if not flags & O_ACCMODE:
-        contents = generated_file(process, path)
+        contents = generated_file(process, path, dirfd)
         if contents is not None:
             return open_generated(contents, flags)
     creates_new = flags & O_CREAT and flags & O_EXCL
     if not creates_new:
-        path = resolve(process, path, not flags & O_NOFOLLOW)
+        path = resolve(process, path, not flags & O_NOFOLLOW, dirfd)
     fd = os.open(path, to_host_open_flags(flags), mode & 0o7777, dir_fd=dirfd)
     if not flags & O_CLOEXEC:
         os.set_inheritable(fd, True)
@@ -91,7 +92,7 @@ def sys_newfstatat(process: "Process", dirfd: int, path_address: int, address: i
         found = os.stat(".") if dirfd == AT_FDCWD else os.fstat(dirfd)
     else:
         follow = not flags & AT_SYMLINK_NOFOLLOW
-        found = os.stat(resolve(process, path, follow), dir_fd=dirfd, follow_symlinks=follow)
+        found = os.stat(resolve(process, path, follow, dirfd), dir_fd=dirfd, follow_symlinks=follow)
     process.memory.write(address, pack_stat(found))
     return 0
 
@@ -105,7 +106,7 @@ def optional_path(process: "Process", address: int, flags: int) -> bytes:
 
 @syscall("dirfd path at_flags hex address")
 def sys_statx(process: "Process", dirfd: int, path_address: int, flags: int, mask: int, address: int) -> int:
-    path = resolve(process, optional_path(process, path_address, flags), not flags & AT_SYMLINK_NOFOLLOW)
+    path = resolve(process, optional_path(process, path_address, flags), not flags & AT_SYMLINK_NOFOLLOW, dirfd)
     result = host.zeroed(STATX_SIZE)
     host.call("statx", dirfd, path, flags, mask & 0xFFFFFFFF, result)
     process.memory.write(address, result.raw)
@@ -133,7 +134,7 @@ def sys_readlinkat(process: "Process", dirfd: int, path_address: int, address: i
     if size <= 0:
         raise SyscallError(EINVAL)
     path = path_string(process.memory, path_address)
-    if own_entry(path) == b"exe":
+    if own_entry(path, dirfd) == b"exe":
         text = process.executable
     else:
         text = os.readlink(resolve(process, path, follow=False), dir_fd=dirfd)
@@ -144,7 +145,7 @@ def sys_readlinkat(process: "Process", dirfd: int, path_address: int, address: i
 def access(process: "Process", dirfd: int, path_address: int, mode: int, flags: int) -> int:
     """Python's os.access hides the errno, so the C function is asked."""
     path = optional_path(process, path_address, flags)
-    return host.call("faccessat", dirfd, resolve(process, path, not flags & AT_SYMLINK_NOFOLLOW), mode, flags)
+    return host.call("faccessat", dirfd, resolve(process, path, not flags & AT_SYMLINK_NOFOLLOW, dirfd), mode, flags)
 
 
 @syscall("dirfd path access_mode")

@@ -1,22 +1,28 @@
 """Which host path a guest path means.
 
 Absolute paths of things that exist below the sysroot mean those (as with qemu-user's -L); all others are the host's.
-The links and files of /proc/self that would show the emulator show the guest instead; /proc/cpuinfo shows its CPU.
+So are /proc, /sys and /dev, which are empty folders in a sysroot made from packages. /proc/self/exe is the guest's
+program; the files there that show the guest instead of the emulator are made in proc.py.
 """
 
 import os
 import stat
-from collections.abc import Callable
+
+from vmjit.linux.abi import AT_FDCWD
+from vmjit.linux.proc import own_entry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from vmjit.linux.process import Process
 
 MAX_LINKS = 40
+HOST_FOLDERS = (b"/proc", b"/sys", b"/dev")
 
 
 def below_sysroot(sysroot: bytes, path: bytes, follow: bool) -> bytes:
     """The host path of an absolute path; a link whose target is absolute stays inside the sysroot."""
+    if path.startswith(HOST_FOLDERS) and b"/" + path.split(b"/", 2)[1] in HOST_FOLDERS:
+        return path
     for _ in range(MAX_LINKS):
         candidate = sysroot + path
         try:
@@ -37,107 +43,10 @@ def in_sysroot(sysroot: str, path: str) -> str:
     return os.fsdecode(below_sysroot(os.path.abspath(os.fsencode(sysroot)), os.fsencode(path), follow=True))
 
 
-def resolve(process: "Process", path: bytes, follow: bool = True) -> bytes:
+def resolve(process: "Process", path: bytes, follow: bool = True, dirfd: int = AT_FDCWD) -> bytes:
     """The host path to use for looking at what the guest calls path."""
-    if not path.startswith(b"/"):
-        return path
-    if follow and own_entry(path) == b"exe":
+    if follow and path.endswith(b"exe") and own_entry(path, dirfd) == b"exe":
         return process.executable
-    if process.sysroot is not None:
+    if process.sysroot is not None and path.startswith(b"/"):
         return below_sysroot(process.sysroot, path, follow)
     return path
-
-
-def own_entry(path: bytes) -> bytes | None:
-    """The X of a path /proc/self/X, whichever way the process is named."""
-    if not path.startswith(b"/proc/"):
-        return None
-    parts = path.split(b"/")
-    if len(parts) == 4 and (parts[2] in (b"self", b"thread-self") or parts[2] == b"%d" % os.getpid()):
-        return parts[3]
-    return None
-
-
-def generated_file(process: "Process", path: bytes) -> bytes | None:
-    """Contents of a file of /proc that must describe the guest."""
-    if path == b"/proc/cpuinfo":
-        return cpuinfo()
-    entry = own_entry(path)
-    generate = GENERATED.get(entry) if entry else None
-    return generate(process) if generate else None
-
-
-def open_generated(contents: bytes, flags: int) -> int:
-    """A descriptor that reads these contents."""
-    fd = os.memfd_create("proc", os.MFD_CLOEXEC if flags & os.O_CLOEXEC else 0)
-    os.write(fd, contents)
-    os.lseek(fd, 0, os.SEEK_SET)
-    return fd
-
-
-def maps(process: "Process") -> bytes:
-    """/proc/self/maps, from the address space."""
-    return b"".join(
-        [
-            b"%x-%x %s 00000000 00:00 0 %s\n"
-            % (
-                region.start,
-                region.end,
-                permission_letters(region.permissions, region.shared),
-                region_name(process, region.start, region.end, region.name),
-            )
-            for region in process.memory.regions()
-        ]
-    )
-
-
-def permission_letters(permissions: int, shared: bool) -> bytes:
-    """The rwxp column of maps."""
-    letters = [letter if permissions & bit else "-" for letter, bit in (("r", 1), ("w", 2), ("x", 4))]
-    return ("".join(letters) + ("s" if shared else "p")).encode()
-
-
-def region_name(process: "Process", start: int, end: int, name: str) -> bytes:
-    """The last column of maps: what the address space knows, else [stack] or [heap]."""
-    if name:
-        return b"%26s%s" % (b"", os.fsencode(name))
-    if start <= process.stack_top - 1 < end:
-        return b"%26s[stack]" % b""
-    if process.brk_start < process.brk_end and start < process.brk_end and end > process.brk_start:
-        return b"%26s[heap]" % b""
-    return b""
-
-
-def cmdline(process: "Process") -> bytes:
-    """/proc/self/cmdline."""
-    return b"".join([argument + b"\0" for argument in process.argv])
-
-
-def environ(process: "Process") -> bytes:
-    """/proc/self/environ."""
-    return b"".join([entry + b"\0" for entry in process.env])
-
-
-def auxv(process: "Process") -> bytes:
-    """/proc/self/auxv."""
-    return process.auxv
-
-
-def comm(process: "Process") -> bytes:
-    """/proc/self/comm."""
-    return process.name + b"\n"
-
-
-def cpuinfo() -> bytes:
-    """/proc/cpuinfo, one paragraph for each CPU the guest may run on."""
-    paragraph = "processor\t: {0}\nhart\t\t: {0}\nisa\t\t: rv64imafdc_zicsr_zifencei\nmmu\t\t: sv48\n\n"
-    return "".join([paragraph.format(cpu) for cpu in range(len(os.sched_getaffinity(0)))]).encode()
-
-
-GENERATED: dict[bytes, Callable[["Process"], bytes]] = {
-    b"maps": maps,
-    b"cmdline": cmdline,
-    b"environ": environ,
-    b"auxv": auxv,
-    b"comm": comm,
-}

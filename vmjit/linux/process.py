@@ -15,7 +15,7 @@ from struct import error as StructError
 
 from vmjit.errors import MemoryAccessError
 from vmjit.linux.abi import NAMES
-from vmjit.linux.buffers import PAGE
+from vmjit.linux.buffers import EXECUTE, PAGE, WRITE
 from vmjit.linux.native_calls import ReservedDescriptors
 from vmjit.linux.outcome import SyscallError
 from vmjit.linux.signals import SIGPIPE, Signals, send_to_self
@@ -78,7 +78,10 @@ class Process:
         self.robust_list = (0, 0)
         self.clear_child_tid = 0
         self.auxv = b""
-        self.stack_top = self.brk_start = self.brk_end = 0
+        self.stack_top = self.brk_start = self.brk_end = self.initial_sp = 0
+        # Start and end of the program's code and data; of arguments, then environment: for /proc.
+        self.code = self.data = (0, 0)
+        self.strings = (0, 0, 0, 0)
         self.children: set[int] = set()
         self.hidden_children: set[int] = set()
         self.reserved_fds = ReservedDescriptors()
@@ -98,8 +101,9 @@ class Process:
         """Map and fill the stack, place the break behind the image; the initial stack pointer."""
         self.brk_start = self.brk_end = -(-image.brk_start // PAGE) * PAGE
         self.stack_top = map_stack(self.memory)
-        sp, self.auxv = write_stack(self, image, hwcap, interpreter_base)
-        return sp
+        self.code, self.data = image.area(EXECUTE), image.area(WRITE)
+        self.initial_sp, self.auxv = write_stack(self, image, hwcap, interpreter_base)
+        return self.initial_sp
 
     def syscall(self, number: int, args: Sequence[int]) -> int:
         """Perform a call with six register values; its result, or minus an errno."""

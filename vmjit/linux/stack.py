@@ -11,6 +11,7 @@ from vmjit.errors import GuestError
 from vmjit.linux import host
 from vmjit.linux.abi import CLOCK_TICKS
 from vmjit.linux.buffers import PAGE, READ, WRITE
+from vmjit.linux.signal_frame import FRAME_SIZE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ RANDOM_SIZE = 16
 
 AT_NULL, AT_PHDR, AT_PHENT, AT_PHNUM, AT_PAGESZ, AT_BASE, AT_FLAGS, AT_ENTRY = 0, 3, 4, 5, 6, 7, 8, 9
 AT_UID, AT_EUID, AT_GID, AT_EGID, AT_HWCAP, AT_CLKTCK, AT_SECURE = 11, 12, 13, 14, 16, 17, 23
-AT_RANDOM, AT_EXECFN = 25, 31
+AT_RANDOM, AT_EXECFN, AT_MINSIGSTKSZ = 25, 31, 51
 
 
 def stack_size() -> int:
@@ -62,7 +63,10 @@ def string_addresses(strings: list[bytes], address: int) -> list[int]:
 
 
 def auxiliary_vector(image: "Image", hwcap: int, interpreter_base: int, random: int, execfn: int) -> bytes:
-    """The (type, value) pairs, AT_NULL last; the base of the dynamic linker is 0 without one."""
+    """The (type, value) pairs, AT_NULL last; the base of the dynamic linker is 0 without one.
+
+    Linux on riscv64 has no AT_PLATFORM; there is no vDSO, so no AT_SYSINFO_EHDR either.
+    """
     entries = {
         AT_HWCAP: hwcap,
         AT_PAGESZ: PAGE,
@@ -80,6 +84,7 @@ def auxiliary_vector(image: "Image", hwcap: int, interpreter_base: int, random: 
         AT_SECURE: 0,
         AT_RANDOM: random,
         AT_EXECFN: execfn,
+        AT_MINSIGSTKSZ: FRAME_SIZE,
         AT_NULL: 0,
     }
     return b"".join([pack("<QQ", kind, value) for kind, value in entries.items()])
@@ -99,6 +104,8 @@ def write_stack(process: "Process", image: "Image", hwcap: int, interpreter_base
     words = [len(argv), *addresses[: len(argv)], 0, *addresses[len(argv) : -1], 0]
     vectors = pack(f"<{len(words)}Q", *words) + auxv
     sp = (random - len(vectors)) & -16
+    env_address = addresses[len(argv)]
+    process.strings = (text_address, env_address, env_address, addresses[-1])
     memory.write(text_address, text)
     memory.write(random, os.urandom(RANDOM_SIZE))
     memory.write(sp, vectors)

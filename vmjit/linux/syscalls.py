@@ -9,6 +9,7 @@ from errno import ENOSYS
 from vmjit.linux import (  # noqa: F401
     descriptors,
     files,
+    hwprobe,
     identity,
     memory_calls,
     polling,
@@ -31,7 +32,6 @@ __all__ = ["TABLE"]
 SILENTLY_ABSENT = {
     "clone3": "address size",  # libc falls back to clone
     "rseq": "address uint int uint",
-    "riscv_hwprobe": "address size size address uint",
     "openat2": "dirfd path address size",
     "mseal": "hex size int",
     "io_uring_setup": "uint address",

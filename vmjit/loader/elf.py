@@ -106,6 +106,11 @@ class Image:
     brk_start: int  # the first page after the image
     end: int  # the first byte after the image
 
+    def area(self, permission: int) -> tuple[int, int]:
+        """Start and end of what has that permission; (0, 0) if nothing has."""
+        found = [segment for segment in self.executable.segments if segment.permissions & permission]
+        return (found[0].vaddr + self.bias, found[-1].end + self.bias) if found else (0, 0)
+
 
 @dataclass(frozen=True, slots=True)
 class Symbol:

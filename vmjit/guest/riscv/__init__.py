@@ -9,6 +9,9 @@ from vmjit.guest.riscv.registers import LAYOUT, NO_RESERVATION
 
 __all__ = ["guest"]
 
+# In the order of the ISA manual's naming chapter: letters, then Zi*, then other Z*.
+EXTENSIONS = (*"imafdc", "zicntr", "zicond", "zicsr", "zifencei", "zihintpause", "zba", "zbb", "zbs")
+
 guest = Guest(
     name="riscv64",
     elf_machine=243,  # EM_RISCV
@@ -17,8 +20,9 @@ guest = Guest(
     stack_pointer="x2",
     thread_pointer="x4",
     syscall=SyscallAbi(number="x17", arguments=tuple(f"x{n}" for n in range(10, 16)), result="x10"),
-    hwcap=sum(1 << (ord(letter) - ord("a")) for letter in "imafdc"),  # Linux: bit n for the extension of letter n
+    hwcap=sum(1 << (ord(name) - ord("a")) for name in EXTENSIONS if len(name) == 1),  # Linux: bit n for letter n
     trap_sets=(("reserved_address", NO_RESERVATION),),  # a store-conditional after it fails
     registers=(*(f"x{n}" for n in range(32)), *(f"f{n}" for n in range(32)), "fflags", "frm"),
     description="vmjit.guest.riscv.instructions",
+    extensions=EXTENSIONS,
 )
