@@ -2,6 +2,7 @@ import errno
 import os
 import resource
 import struct
+from pathlib import Path
 
 import pytest
 
@@ -107,6 +108,34 @@ def test_prctl_name(guest: Guest) -> None:
     assert guest.call("prctl", 16, at) == 0
     assert guest.memory.read(at, 16) == b"a name that is \0"
     assert guest.call("prctl", 12345) == -errno.EINVAL
+
+
+def test_prctl_asks_the_host_about_its_process(guest: Guest) -> None:
+    at = guest.space(16)
+    assert guest.call("prctl", 3) == 1  # PR_GET_DUMPABLE
+    assert guest.call("prctl", 23, 0) in (0, 1)  # PR_CAPBSET_READ
+    assert guest.call("prctl", 23, 1000) == -errno.EINVAL
+    assert guest.call("prctl", 2, at) == 0  # PR_GET_PDEATHSIG
+    assert guest.memory.read(at, 4) == bytes(4)
+
+
+def test_capabilities(guest: Guest) -> None:
+    header, data = guest.put(struct.pack("<Ii", 0x20080522, 0)), guest.space(24)
+    assert guest.call("capget", header, data) == 0
+    effective = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapEff"))
+    assert struct.unpack("<6I", guest.memory.read(data, 24))[0] == int(effective.split()[1], 16) & 0xFFFFFFFF
+    assert guest.call("capset", header, data) == 0
+    old = guest.put(struct.pack("<Ii", 1, 0))
+    assert guest.call("capget", old, 0) == 0
+    assert guest.memory.read(old, 4) == (0x20080522).to_bytes(4, "little")
+    assert guest.call("capset", guest.put(bytes(8)), data) == -errno.EINVAL
+
+
+def test_the_time_slice_is_a_timespec(guest: Guest) -> None:
+    at = guest.space(16)
+    assert guest.call("sched_rr_get_interval", 0, at) == 0
+    seconds, nanoseconds = struct.unpack("<qq", guest.memory.read(at, 16))
+    assert seconds >= 0 and 0 <= nanoseconds < 1_000_000_000
 
 
 def test_unknown_calls_are_reported_once(guest: Guest, capfd: pytest.CaptureFixture[str]) -> None:

@@ -65,3 +65,15 @@ def test_epoll_keeps_all_64_bits_of_data(guest: Guest, pipe: tuple[int, int]) ->
     assert guest.call("epoll_ctl", epoll, 2, reader, 0) == 0
     assert guest.call("epoll_pwait", epoll, found, 0, 0, 0, 8) == -errno.EINVAL
     os.close(epoll)
+
+
+def test_epoll_pwait2_takes_a_timespec(guest: Guest, pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    epoll = guest.call("epoll_create1", 0o2000000)
+    assert guest.call("epoll_ctl", epoll, 1, reader, guest.put(struct.pack("<I4xQ", POLLIN, 7))) == 0
+    found, soon = guest.space(64), guest.put(struct.pack("<qq", 0, 1))
+    assert guest.call("epoll_pwait2", epoll, found, 4, soon, 0, 8) == 0
+    os.write(writer, b"x")
+    assert guest.call("epoll_pwait2", epoll, found, 4, 0, 0, 8) == 1
+    assert guest.call("epoll_pwait2", epoll, found, 4, guest.put(struct.pack("<qq", 0, -1)), 0, 8) == -errno.EINVAL
+    os.close(epoll)

@@ -178,6 +178,22 @@ def test_execve_runs_the_emulator(guest: Guest) -> None:
     assert "HOME" not in environment
 
 
+def test_execveat_names_a_file_by_folder_or_descriptor(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bytes] = []
+    monkeypatch.setattr("vmjit.linux.processes.execute", lambda process, path, argv, env: asked.append(path) or 0)
+    path = program("guest", elf())
+    folder, file = os.open(".", os.O_RDONLY), os.open("guest", os.O_RDONLY)
+    for arguments in ((folder, b"guest", 0, 0, 0), (file, b"", 0, 0, 0x1000), (folder, path, 0, 0, 0)):
+        assert guest.call("execveat", *arguments) == 0
+    assert asked == [path] * 3
+    os.symlink("guest", "link")
+    assert guest.call("execveat", -100, b"link", 0, 0, 0x100) == -errno.ELOOP
+    assert guest.call("execveat", file, b"", 0, 0, 0) == -errno.ENOENT
+    assert guest.call("execveat", -100, b"guest", 0, 0, 1) == -errno.EINVAL
+    os.close(folder)
+    os.close(file)
+
+
 def test_scripts_run_their_interpreter(guest: Guest) -> None:
     interpreter = program("interp", elf(kind=3))
     script = program("script", b"#! " + interpreter + b"  -x  y \nrest")

@@ -83,3 +83,24 @@ def test_the_host_name_service_is_not_asked(guest: Guest) -> None:
     assert guest.call("connect", fd, guest.put(address), 110) == -errno.ENOENT
     assert guest.call("connect", fd, guest.put(address), 1000) == -errno.EINVAL
     os.close(fd)
+
+
+def test_several_messages_in_one_call(guest: Guest) -> None:
+    pair = guest.space(8)
+    assert guest.call("socketpair", UNIX, socket.SOCK_DGRAM, 0, pair) == 0
+    first, second = struct.unpack("<ii", guest.memory.read(pair, 8))
+    texts = (b"one", b"three")
+    headers = b"".join(
+        guest.memory.read(message(guest, guest.put(text), len(text), 0, 0), 56) + bytes(8) for text in texts
+    )
+    out = guest.put(headers)
+    assert guest.call("sendmmsg", first, out, 2, 0) == 2
+    assert [int.from_bytes(guest.memory.read(out + at, 4), "little") for at in (56, 120)] == [3, 5]
+    places = [guest.space(16) for _ in range(3)]
+    array = guest.put(b"".join(guest.memory.read(message(guest, at, 16, 0, 0), 56) + bytes(8) for at in places))
+    assert guest.call("recvmmsg", second, array, 3, 0x10000, 0) == 2  # MSG_WAITFORONE
+    assert [guest.memory.read_cstring(at) for at in places[:2]] == list(texts)
+    assert guest.call("recvmmsg", second, array, 3, 0x40, 0) == -errno.EAGAIN
+    assert guest.call("sendmmsg", first, UNMAPPED, 1, 0) == -errno.EFAULT
+    for fd in (first, second):
+        os.close(fd)

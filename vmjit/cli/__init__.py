@@ -30,7 +30,7 @@ COMMANDS = {
     "cache": "show or remove compiled code that is kept",
     "dis": "disassemble a program",
     "stages": "show what each stage makes of the code at an address",
-    "doc": "print a table: isa, ir, dumps",
+    "doc": "print a table: isa, ir, dumps, syscalls",
     "fuzz": "compare random programs in all tiers",
     "doctor": "say whether vmjit can run here, and if not why",
 }

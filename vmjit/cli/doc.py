@@ -7,7 +7,7 @@ Rows = list[tuple[str, ...]]
 
 
 def main(options: argparse.Namespace) -> int:
-    print("\n".join({"isa": isa, "ir": ir, "dumps": dumps}[options.topic]()))
+    print("\n".join({"isa": isa, "ir": ir, "dumps": dumps, "syscalls": syscalls}[options.topic]()))
     return 0
 
 
@@ -47,6 +47,37 @@ def dumps() -> Iterator[str]:
     yield ""
     rows: Rows = [(name, option or "-", meaning) for name, (option, meaning) in VARIABLES.items()]
     yield from table(("variable", "option of run", "meaning"), rows)
+
+
+def syscalls() -> Iterator[str]:
+    """docs/syscalls.md: every system call of riscv64 Linux, and how much of it there is."""
+    from vmjit.linux.abi import NAMES
+    from vmjit.linux.syscalls import TABLE, absent
+
+    rows: Rows = []
+    for number, name in sorted(NAMES.items()):
+        entry = TABLE.get(number)
+        if entry is None:
+            rows.append((str(number), name, "none", ""))
+        elif entry.function is absent:
+            rows.append((str(number), name, "none", "nothing is said: programs go on without"))
+        elif entry.lacks:
+            rows.append((str(number), name, "partial", entry.lacks))
+        else:
+            rows.append((str(number), name, "full", ""))
+    counts = [f"{sum(row[2] == kind for row in rows)} {kind}" for kind in ("full", "partial", "none")]
+    yield from (
+        "# System calls of riscv64 Linux",
+        "",
+        f"{', '.join(counts)}. Made by `python -m vmjit doc syscalls > docs/syscalls.md`; do not edit.",
+        "",
+        "*full*: does what the kernel does, as far as the host does. *partial*: lacks what is named. *none*: fails",
+        "with ENOSYS, which is said once on stderr.",
+        "",
+    )
+    yield "| number | name | there | what is missing |"
+    yield "|---|---|---|---|"
+    yield from (f"| {' | '.join(row)} |" for row in rows)
 
 
 def table(head: Sequence[str], rows: Rows) -> Iterator[str]:

@@ -16,7 +16,7 @@ from vmjit.errors import UsageError
 TIERS = ("auto", "reference", "interpreter", "jit")
 ORACLES = ("reference", "qemu")
 CACHE_ACTIONS = ("list", "clear", "size")
-TOPICS = ("isa", "ir", "dumps")
+TOPICS = ("isa", "ir", "dumps", "syscalls")
 
 
 class Parser(argparse.ArgumentParser):
@@ -151,7 +151,8 @@ def _add_doc(parser: Parser) -> None:
     parser.add_argument(
         "topic",
         choices=TOPICS,
-        help="isa: all instructions; ir: operations of the IR; dumps: dump categories and environment variables",
+        help="isa: all instructions; ir: operations of the IR; dumps: dump categories and environment variables; "
+        "syscalls: docs/syscalls.md",
     )
 
 

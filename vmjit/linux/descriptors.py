@@ -122,7 +122,7 @@ def sys_pipe2(process: "Process", address: int, flags: int) -> int:
     return write_pair(process, address, os.pipe2(to_host_open_flags(flags)))
 
 
-@syscall("fd fcntl_command hex")
+@syscall("fd fcntl_command hex", lacks="signals by F_SETOWN, F_SETLEASE and F_NOTIFY do not reach handlers")
 def sys_fcntl(process: "Process", fd: int, command: int, argument: int) -> int:
     if command in PLAIN_COMMANDS:
         return fcntl.fcntl(fd, command, signed(argument))
@@ -146,7 +146,7 @@ def signed(argument: int) -> int:
     return ((argument & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000
 
 
-@syscall("fd request hex")
+@syscall("fd request hex", lacks="other requests than those of terminals, pipes, sockets and file flags")
 def sys_ioctl(process: "Process", fd: int, request: int, argument: int) -> int:
     if request in PLAIN_REQUESTS:
         return fcntl.ioctl(fd, request, signed(argument))

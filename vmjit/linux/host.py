@@ -16,6 +16,8 @@ Argument = int | bytes | ctypes.Array[ctypes.c_char] | None
 _SIGNATURES = {
     "accept4": "iippi",
     "bind": "iipi",
+    "capget": "ipp",
+    "capset": "ipp",
     "connect": "iipi",
     "epoll_create1": "ii",
     "epoll_ctl": "iiiip",
@@ -50,6 +52,7 @@ _SIGNATURES = {
     "madvise": "ipli",
     "msync": "ipli",
     "ppoll": "ipipp",
+    "prctl": "iillll",
     "prlimit": "iiipp",
     "pselect": "iippppp",
     "readahead": "iill",
@@ -122,6 +125,11 @@ def futex(address: int, operation: int, value: int, timeout: bytes | None, addre
 def address_of(view: memoryview) -> int:
     """Host address of a writable view's first byte; valid while the view lives."""
     return ctypes.addressof(ctypes.c_char.from_buffer(view))
+
+
+def address(buffer: ctypes.Array[ctypes.c_char]) -> int:
+    """Host address of a buffer, for a C function that takes it as a number."""
+    return ctypes.addressof(buffer)
 
 
 def filled(contents: bytes) -> ctypes.Array[ctypes.c_char]:

@@ -10,7 +10,7 @@ from errno import EFAULT, EINVAL, EPERM
 from struct import Struct
 
 from vmjit.linux import host
-from vmjit.linux.abi import INT, KERNEL_RELEASE, PLATFORM, SYSINFO_SIZE, UINT, UTSNAME
+from vmjit.linux.abi import INT, KERNEL_RELEASE, PLATFORM, SYSINFO_SIZE, TIMESPEC, UINT, UTSNAME
 from vmjit.linux.buffers import READ, view
 from vmjit.linux.files import optional_id
 from vmjit.linux.outcome import SyscallError
@@ -20,7 +20,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from vmjit.linux.process import Process
 
-PR_GET_DUMPABLE, PR_SET_NAME, PR_GET_NAME = 3, 15, 16
+PR_SET_NAME, PR_GET_NAME = 15, 16
+# Options that the host is asked, because what they are about is its process: PR_SET_PDEATHSIG GET_DUMPABLE SET_DUMPABLE
+# GET_KEEPCAPS SET_KEEPCAPS CAPBSET_READ SET_TIMERSLACK GET_TIMERSLACK SET_NO_NEW_PRIVS GET_NO_NEW_PRIVS.
+HOST_OPTIONS = frozenset((1, 3, 4, 7, 8, 23, 29, 30, 38, 39))
+PR_GET_PDEATHSIG = 2
+CAPABILITY_HEADER, CAPABILITY_SETS = 8, {0x19980330: 12, 0x20071026: 24, 0x20080522: 24}  # by version
+NEWEST_CAPABILITIES = 0x20080522
 NAME_SIZE = 16
 RLIMIT_SIZE = 16
 RLIMIT_NOFILE = 7
@@ -189,6 +195,12 @@ def sys_sched_setparam(process: "Process", pid: int, address: int) -> int:
     return 0
 
 
+@syscall("pid address")
+def sys_sched_rr_get_interval(process: "Process", pid: int, address: int) -> int:
+    process.memory.write(address, TIMESPEC.pack(*divmod(round(os.sched_rr_get_interval(pid) * 1e9), 1_000_000_000)))
+    return 0
+
+
 @syscall("int")
 def sys_sched_get_priority_max(_process: "Process", policy: int) -> int:
     return os.sched_get_priority_max(policy)
@@ -199,7 +211,7 @@ def sys_sched_get_priority_min(_process: "Process", policy: int) -> int:
     return os.sched_get_priority_min(policy)
 
 
-@syscall("address address address")
+@syscall("address address address", lacks="always says 0")
 def sys_getcpu(process: "Process", cpu: int, node: int, _cache: int) -> int:
     for address in (cpu, node):
         if address:
@@ -217,7 +229,7 @@ def host_limit(pid: int, resource: int, new: bytes | None) -> bytes:
     return before.raw
 
 
-@syscall("pid resource address address")
+@syscall("pid resource address address", lacks="limits of memory are kept, and not applied")
 def sys_prlimit64(process: "Process", pid: int, resource: int, new: int, old: int) -> int:
     limits = process.memory.read(new, RLIMIT_SIZE) if new else None
     if resource in RECORDED_LIMITS and pid in (0, os.getpid()):
@@ -256,7 +268,7 @@ def sys_getrlimit(process: "Process", resource: int, address: int) -> int:
     return sys_prlimit64(process, 0, resource, 0, address)
 
 
-@syscall("resource address")
+@syscall("resource address", lacks="limits of memory are kept, and not applied")
 def sys_setrlimit(process: "Process", resource: int, address: int) -> int:
     if not address:
         raise SyscallError(EFAULT)
@@ -282,19 +294,58 @@ def sys_sysinfo(process: "Process", address: int) -> int:
     return 0
 
 
-@syscall("int hex hex hex hex")
-def sys_prctl(process: "Process", option: int, argument: int, *_rest: int) -> int:
+@syscall(
+    "int hex hex hex hex", lacks="options other than those of names, capabilities, dumps, death signals, timer slack"
+)
+def sys_prctl(process: "Process", option: int, argument: int, *rest: int) -> int:
+    if option in HOST_OPTIONS:
+        return host.call("prctl", option, *map(signed_long, (argument, *rest)))
+    if option == PR_GET_PDEATHSIG:
+        result = host.zeroed(INT.size)
+        host.call("prctl", option, host.address(result), 0, 0, 0)
+        process.memory.write(argument, result.raw)
+        return 0
     if option == PR_SET_NAME:
         process.name = view(process.memory, argument, NAME_SIZE - 1, READ).tobytes().split(b"\0")[0]
         return 0
     if option == PR_GET_NAME:
         process.memory.write(argument, process.name.ljust(NAME_SIZE, b"\0"))
         return 0
-    if option == PR_GET_DUMPABLE:
-        return 1
     raise SyscallError(EINVAL)
 
 
-@syscall("uint")
+def signed_long(value: int) -> int:
+    """A register as a C long."""
+    return (value ^ 1 << 63) - (1 << 63)
+
+
+@syscall("address address")
+def sys_capget(process: "Process", header: int, data: int) -> int:
+    contents = process.memory.read(header, CAPABILITY_HEADER)
+    (version,) = UINT.unpack(contents[:4])
+    size = CAPABILITY_SETS.get(version)
+    if size is None:
+        process.memory.write(header, UINT.pack(NEWEST_CAPABILITIES))
+        if data:
+            raise SyscallError(EINVAL)
+        return 0
+    result = host.zeroed(size)
+    host.call("capget", contents, result)
+    if data:
+        process.memory.write(data, result.raw)
+    return 0
+
+
+@syscall("address address")
+def sys_capset(process: "Process", header: int, data: int) -> int:
+    contents = process.memory.read(header, CAPABILITY_HEADER)
+    (version,) = UINT.unpack(contents[:4])
+    if version not in CAPABILITY_SETS:
+        process.memory.write(header, UINT.pack(NEWEST_CAPABILITIES))
+        raise SyscallError(EINVAL)
+    return host.call("capset", contents, process.memory.read(data, CAPABILITY_SETS[version]))
+
+
+@syscall("uint", lacks="PER_LINUX only")
 def sys_personality(_process: "Process", _persona: int) -> int:
     return 0  # PER_LINUX

@@ -74,7 +74,7 @@ def choose_address(process: "Process", address: int, size: int, flags: int, is_l
     return address
 
 
-@syscall("hex size protection map_flags int hex", result="hex")
+@syscall("hex size protection map_flags int hex", result="hex", lacks="huge pages, MAP_GROWSDOWN")
 def sys_mmap(process: "Process", address: int, size: int, protection: int, flags: int, fd: int, offset: int) -> int:
     kind = flags & MAP_TYPE
     if kind not in (MAP_SHARED, MAP_PRIVATE, MAP_SHARED_VALIDATE) or offset % PAGE or flags & MAP_HUGETLB:
@@ -128,7 +128,7 @@ def grow_in_place(process: "Process", address: int, old_size: int, new_size: int
     return True
 
 
-@syscall("hex size size hex hex", result="hex")
+@syscall("hex size size hex hex", result="hex", lacks="MREMAP_DONTUNMAP")
 def sys_mremap(process: "Process", old: int, old_size: int, new_size: int, flags: int, new: int) -> int:
     if old % PAGE or flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED) or not old_size:
         raise SyscallError(EINVAL)
@@ -182,7 +182,7 @@ def sys_msync(process: "Process", address: int, size: int, flags: int) -> int:
     return host.call("msync", process.memory.base + address, page_up(size), flags) if size else 0
 
 
-@syscall("hex size address")
+@syscall("hex size address", lacks="all pages count as resident")
 def sys_mincore(process: "Process", address: int, size: int, result: int) -> int:
     require_pages(process, address, size)
     process.memory.write(result, b"\1" * (page_up(size) // PAGE))
@@ -201,11 +201,11 @@ def all_locked(_process: "Process", *_flags: int) -> int:
     return 0
 
 
-register("mlock", "hex size", locked)
-register("mlock2", "hex size int", locked)
-register("munlock", "hex size", locked)
-register("mlockall", "int", all_locked)
-register("munlockall", "", all_locked)
+register("mlock", "hex size", locked, lacks="checks the range only")
+register("mlock2", "hex size int", locked, lacks="checks the range only")
+register("munlock", "hex size", locked, lacks="checks the range only")
+register("mlockall", "int", all_locked, lacks="does nothing")
+register("munlockall", "", all_locked, lacks="does nothing")
 
 
 @syscall("hex hex hex")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 POLLFD_SIZE = 8
 MOST_DESCRIPTORS = 1 << 16  # of one poll; above any usual RLIMIT_NOFILE of a program that polls
+LONGEST_WAIT = (1 << 31) - 1  # milliseconds
 MOST_EVENTS = 4096  # of one epoll_pwait; the rest is reported by the next
 HOST_EPOLL_EVENT = Struct("<IQ" if os.uname().machine == "x86_64" else "<I4xQ")
 EPOLL_CTL_DEL = 2
@@ -26,7 +27,7 @@ def packed_timeout(process: "Process", address: int) -> bytes | None:
     return TIMESPEC.pack(*timespec(process.memory, address)) if address else None
 
 
-@syscall("address uint timespec sigset size")
+@syscall("address uint timespec sigset size", lacks="the signal mask is not set")
 def sys_ppoll(process: "Process", address: int, count: int, timeout: int, _mask: int, _size: int) -> int:
     if count > MOST_DESCRIPTORS:
         raise SyscallError(EINVAL)
@@ -37,7 +38,7 @@ def sys_ppoll(process: "Process", address: int, count: int, timeout: int, _mask:
     return host.call("ppoll", host.address_of(entries), count, limit, None)
 
 
-@syscall("int address address address timespec address")
+@syscall("int address address address timespec address", lacks="the signal mask is not set")
 def sys_pselect6(
     process: "Process", count: int, readable: int, writable: int, exceptional: int, timeout: int, _mask: int
 ) -> int:
@@ -68,10 +69,28 @@ def sys_epoll_ctl(process: "Process", epoll: int, operation: int, fd: int, addre
     return host.call("epoll_ctl", epoll, operation, fd, HOST_EPOLL_EVENT.pack(events, data))
 
 
-@syscall("fd address int int sigset size")
+@syscall("fd address int int sigset size", lacks="the signal mask is not set")
 def sys_epoll_pwait(
     process: "Process", epoll: int, address: int, most: int, milliseconds: int, _mask: int, _size: int
 ) -> int:
+    return epoll_wait(process, epoll, address, most, milliseconds)
+
+
+@syscall(
+    "fd address int timespec sigset size", lacks="the signal mask is not set; times are rounded up to milliseconds"
+)
+def sys_epoll_pwait2(
+    process: "Process", epoll: int, address: int, most: int, timeout: int, _mask: int, _size: int
+) -> int:
+    milliseconds = -1
+    if timeout:
+        seconds, nanoseconds = timespec(process.memory, timeout)
+        milliseconds = min(seconds * 1000 + -(-nanoseconds // 1_000_000), LONGEST_WAIT)
+    return epoll_wait(process, epoll, address, most, milliseconds)
+
+
+def epoll_wait(process: "Process", epoll: int, address: int, most: int, milliseconds: int) -> int:
+    """Wait for events and store them as the guest lays them out."""
     if most <= 0:
         raise SyscallError(EINVAL)
     most = min(most, MOST_EVENTS)

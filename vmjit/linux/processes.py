@@ -10,10 +10,10 @@ import select
 import signal
 from collections.abc import Callable
 from contextlib import suppress
-from errno import EACCES, EAGAIN, ECHILD, EINVAL, ELOOP, ENOEXEC
+from errno import EACCES, EAGAIN, ECHILD, EINVAL, ELOOP, ENOENT, ENOEXEC
 
 from vmjit.errors import MemoryAccessError
-from vmjit.linux.abi import ELF_MACHINE, INT, RUSAGE, SIGINFO_CHILD
+from vmjit.linux.abi import AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, ELF_MACHINE, INT, RUSAGE, SIGINFO_CHILD
 from vmjit.linux.buffers import path_string, strings
 from vmjit.linux.outcome import Exited, SyscallError
 from vmjit.linux.paths import resolve
@@ -52,7 +52,10 @@ register("exit_group", "int", exit_process, result="none")
 # clone
 
 
-@syscall("clone_flags hex address hex address")
+@syscall(
+    "clone_flags hex address hex address",
+    lacks="threads, namespaces; a child never shares memory with its parent (CLONE_VM)",
+)
 def sys_clone(process: "Process", flags: int, stack: int, parent_tid: int, tls: int, child_tid: int) -> int:
     if flags & CLONE_THREAD:
         process.report("clone of a thread: threads are not supported; returned EAGAIN")
@@ -207,7 +210,7 @@ def pack_rusage(usage: "resource.struct_rusage") -> bytes:
     return RUSAGE.pack(*times, *map(int, counts))
 
 
-@syscall("int pid address wait_flags address")
+@syscall("int pid address wait_flags address", lacks="the resource usage is 0")
 def sys_waitid(process: "Process", kind: int, number: int, info: int, options: int, usage: int) -> int:
     if process.hidden_children and kind in (P_ALL, P_PGID):
         accept = process.children.__contains__ if kind == P_ALL else in_group(number)
@@ -232,9 +235,13 @@ def pack_child(found: os.waitid_result | None) -> bytes:
 # execve
 
 
-@syscall("path argv address")
+@syscall("path argv address", lacks="variables without a name or value are not passed on")
 def sys_execve(process: "Process", path_address: int, argv_address: int, env_address: int) -> int:
-    path = path_string(process.memory, path_address)
+    return execute(process, path_string(process.memory, path_address), argv_address, env_address)
+
+
+def execute(process: "Process", path: bytes, argv_address: int, env_address: int) -> int:
+    """Replace the emulator by one that runs this program."""
     # As Linux does since 5.18, a program that is given no arguments gets an empty argv[0].
     argv = strings(process.memory, argv_address) or [b""]
     env = strings(process.memory, env_address)
@@ -246,6 +253,22 @@ def sys_execve(process: "Process", path_address: int, argv_address: int, env_add
         os.execve(command[0], command, dict(entry.split(b"=", 1) for entry in env if b"=" in entry[1:]))
     finally:
         process.after_fork_in_parent()
+
+
+@syscall("dirfd path argv address at_flags", lacks="variables without a name or value are not passed on")
+def sys_execveat(
+    process: "Process", dirfd: int, path_address: int, argv_address: int, env_address: int, flags: int
+) -> int:
+    if flags & ~(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW):
+        raise SyscallError(EINVAL)
+    path = path_string(process.memory, path_address)
+    if not path and not flags & AT_EMPTY_PATH:
+        raise SyscallError(ENOENT)
+    if dirfd != AT_FDCWD and not path.startswith(b"/"):
+        path = os.path.join(os.readlink(b"/proc/self/fd/%d" % dirfd), path).rstrip(b"/")
+    if flags & AT_SYMLINK_NOFOLLOW and os.path.islink(resolve(process, path, follow=False)):
+        raise SyscallError(ELOOP)
+    return execute(process, path, argv_address, env_address)
 
 
 def end_hidden_children(process: "Process") -> None:

@@ -218,7 +218,7 @@ def require_set_size(size: int) -> None:
         raise SyscallError(EINVAL)
 
 
-@syscall("signal address address size")
+@syscall("signal address address size", lacks="signals from outside do not reach handlers")
 def sys_rt_sigaction(process: "Process", number: int, new: int, old: int, size: int) -> int:
     require_set_size(size)
     if not 1 <= number <= LARGEST or (new and number in (SIGKILL, SIGSTOP)):
@@ -236,7 +236,7 @@ def sys_rt_sigaction(process: "Process", number: int, new: int, old: int, size: 
     return 0
 
 
-@syscall("mask_how sigset sigset size")
+@syscall("mask_how sigset sigset size", lacks="signals from outside do not reach handlers")
 def sys_rt_sigprocmask(process: "Process", how: int, new: int, old: int, size: int) -> int:
     require_set_size(size)
     before = process.signals.blocked
@@ -253,14 +253,14 @@ def sys_rt_sigprocmask(process: "Process", how: int, new: int, old: int, size: i
     return 0
 
 
-@syscall("sigset size")
+@syscall("sigset size", lacks="signals from outside do not reach handlers")
 def sys_rt_sigpending(process: "Process", address: int, size: int) -> int:
     require_set_size(size)
     process.memory.write(address, ULONG.pack(process.signals.pending))
     return 0
 
 
-@syscall("sigset size")
+@syscall("sigset size", lacks="signals from outside do not reach handlers")
 def sys_rt_sigsuspend(process: "Process", address: int, size: int) -> int:
     require_set_size(size)
     (mask,) = ULONG.unpack(process.memory.read(address, 8))
@@ -280,7 +280,7 @@ def sys_rt_sigsuspend(process: "Process", address: int, size: int) -> int:
     return -EINTR
 
 
-@syscall("sigset address timespec size")
+@syscall("sigset address timespec size", lacks="signals from outside do not reach handlers")
 def sys_rt_sigtimedwait(process: "Process", address: int, info: int, timeout: int, size: int) -> int:
     require_set_size(size)
     wanted: int = ULONG.unpack(process.memory.read(address, 8))[0]

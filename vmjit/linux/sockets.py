@@ -5,10 +5,12 @@ msghdr holds pointers that must be translated.
 """
 
 import ctypes
+from collections.abc import Callable
 from errno import EINVAL, EMSGSIZE, ENOENT, EPIPE
 
+from vmjit.errors import MemoryAccessError
 from vmjit.linux import host
-from vmjit.linux.abi import INT, IOVEC, MSGHDR, ULONG
+from vmjit.linux.abi import INT, IOVEC, MSGHDR, UINT, ULONG
 from vmjit.linux.buffers import MAX_VECTORS, READ, WRITE, spans, view
 from vmjit.linux.descriptors import write_pair
 from vmjit.linux.outcome import SyscallError
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
 MOST_ADDRESS = 128  # sizeof(struct sockaddr_storage)
 MOST_OPTION = 4096
 MOST_CONTROL = 1 << 16
-MSG_NOSIGNAL = 0x4000
+MSG_DONTWAIT, MSG_NOSIGNAL, MSG_WAITFORONE = 0x40, 0x4000, 0x10000
+MMSGHDR_SIZE = 64  # struct msghdr, the length, padding
 MSG_NAMELEN_OFFSET, MSG_CONTROLLEN_OFFSET = 8, 40  # in struct msghdr
 # The name service cache daemon hands out memory in the host's layout; without it programs read the files.
 HOST_ONLY_SERVERS = (b"\1\0/var/run/nscd/socket", b"\1\0/run/nscd/socket")
@@ -191,6 +194,34 @@ class Message:
 def sys_sendmsg(process: "Process", fd: int, address: int, flags: int) -> int:
     message = Message(process, address, READ)
     return sending(process, flags, "sendmsg", fd, message.header, flags)
+
+
+@syscall("fd address uint int")
+def sys_sendmmsg(process: "Process", fd: int, address: int, count: int, flags: int) -> int:
+    return many(process, sys_sendmsg, fd, address, count, flags)
+
+
+def many(process: "Process", one: Callable[..., int], fd: int, address: int, count: int, flags: int) -> int:
+    """Send or receive an array of messages; an error counts only if it is the first one's."""
+    for done in range(min(count, MAX_VECTORS)):
+        try:
+            size = one(process, fd, address, flags)
+        except (OSError, SyscallError, MemoryAccessError):
+            if done:
+                return done
+            raise
+        process.memory.write(address + MSGHDR.size, UINT.pack(size))
+        address += MMSGHDR_SIZE
+        if one is sys_recvmsg and flags & MSG_WAITFORONE:
+            flags |= MSG_DONTWAIT
+    return min(count, MAX_VECTORS)
+
+
+@syscall("fd address uint int timespec", lacks="a timeout")
+def sys_recvmmsg(process: "Process", fd: int, address: int, count: int, flags: int, timeout: int) -> int:
+    if timeout:
+        raise SyscallError(EINVAL)
+    return many(process, sys_recvmsg, fd, address, count, flags)
 
 
 @syscall("fd address int")

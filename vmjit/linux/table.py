@@ -62,32 +62,35 @@ KINDS = {
 
 
 class Syscall:
-    """One implemented call; result is "int", "hex" (an address) or "none" (the call does not return)."""
+    """One implemented call; result is "int", "hex" (an address) or "none" (the call does not return).
 
-    __slots__ = ("descriptors", "function", "kinds", "name", "number", "result", "unpack")
+    `lacks` is what the call does not do that Linux does, in words for docs/syscalls.md.
+    """
 
-    def __init__(self, name: str, kinds: str, function: Callable[..., int], result: str) -> None:
+    __slots__ = ("descriptors", "function", "kinds", "lacks", "name", "number", "result", "unpack")
+
+    def __init__(self, name: str, kinds: str, function: Callable[..., int], result: str, lacks: str) -> None:
         self.name, self.number = name, NUMBERS[name]
         self.kinds = tuple(kinds.split())
         self.descriptors = tuple([i for i, kind in enumerate(self.kinds) if kind in ("fd", "dirfd")])
-        self.function, self.result = function, result
+        self.function, self.result, self.lacks = function, result, lacks
         self.unpack = Struct("<" + "".join([KINDS[kind] for kind in self.kinds])).unpack_from
 
 
 TABLE: dict[int, Syscall] = {}
 
 
-def register(name: str, kinds: str, function: Callable[..., int], result: str = "int") -> None:
+def register(name: str, kinds: str, function: Callable[..., int], result: str = "int", lacks: str = "") -> None:
     """Add a call whose name is not that of its function."""
-    entry = Syscall(name, kinds, function, result)
+    entry = Syscall(name, kinds, function, result, lacks)
     TABLE[entry.number] = entry
 
 
-def syscall(kinds: str = "", result: str = "int") -> "Callable[[Function], Function]":
+def syscall(kinds: str = "", result: str = "int", lacks: str = "") -> "Callable[[Function], Function]":
     """Add the decorated function, `sys_` and the call's name, which takes (process, *arguments of these kinds)."""
 
     def add(function: "Function") -> "Function":
-        register(function.__name__.removeprefix("sys_"), kinds, function, result)
+        register(function.__name__.removeprefix("sys_"), kinds, function, result, lacks)
         return function
 
     return add

@@ -29,7 +29,10 @@ ROBUST_LIST_HEAD_SIZE = 24
 MEMBARRIER_COMMANDS = 0x1FF
 
 
-@syscall("address futex_operation uint timespec address uint")
+@syscall(
+    "address futex_operation uint timespec address uint",
+    lacks="threads, so waits of private futexes end at once; priority inheritance",
+)
 def sys_futex(
     process: "Process", address: int, operation: int, value: int, timeout: int, address2: int, value3: int
 ) -> int:
@@ -87,7 +90,7 @@ def sys_gettid(_process: "Process") -> int:
     return get_native_id()
 
 
-@syscall("address size")
+@syscall("address size", lacks="the list is kept, and not looked at")
 def sys_set_robust_list(process: "Process", head: int, size: int) -> int:
     if size != ROBUST_LIST_HEAD_SIZE:
         raise SyscallError(EINVAL)
@@ -105,7 +108,7 @@ def sys_get_robust_list(process: "Process", pid: int, head: int, size: int) -> i
     return 0
 
 
-@syscall("int uint int")
+@syscall("int uint int", lacks="threads")
 def sys_membarrier(_process: "Process", command: int, flags: int, _cpu: int) -> int:
     """With one thread a barrier is no work; 0, "query", answers with the set of commands."""
     if flags or (command and (command & ~MEMBARRIER_COMMANDS or command & command - 1)):

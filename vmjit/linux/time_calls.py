@@ -101,7 +101,7 @@ def sys_getitimer(process: "Process", which: int, address: int) -> int:
     return 0
 
 
-@syscall("int address address")
+@syscall("int address address", lacks="handlers of SIGALRM are not run")
 def sys_setitimer(process: "Process", which: int, new: int, old: int) -> int:
     value = process.memory.read(new, ITIMERVAL_SIZE) if new else bytes(ITIMERVAL_SIZE)
     if which == ITIMER_REAL and any(value) and process.signals.action(SIGALRM).handler not in (SIG_DFL, SIG_IGN):
@@ -120,5 +120,5 @@ def not_permitted(_process: "Process", *_arguments: int) -> int:
     raise SyscallError(EPERM)
 
 
-register("clock_settime", "clock timespec", not_permitted)
-register("settimeofday", "address address", not_permitted)
+register("clock_settime", "clock timespec", not_permitted, lacks="always EPERM")
+register("settimeofday", "address address", not_permitted, lacks="always EPERM")
