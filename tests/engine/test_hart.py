@@ -493,6 +493,44 @@ def test_a_program_begins_with_the_regions_that_it_ended_with(tmp_path: Path) ->
             hart.learn()
 
 
+def test_regions_of_a_library_come_with_it(tmp_path: Path) -> None:
+    cache = Cache(str(tmp_path), "toy")
+    worker = Worker(toy.guest, cache, Settings())
+    code = assemble(LOOP)
+    for is_late in (False, True, True):
+        with harts(code, Tier.AUTO, worker=worker) as hart:
+            hart.cache, hart.program = cache, "it"
+            set_registers(hart, r7=DATA)
+            if is_late:
+                hart.memory.unmap(CODE, PAGE)
+                hart.recall()
+                assert not hart.counters.regions
+                hart.memory.map(CODE, PAGE, READ | WRITE)
+                hart.memory.write(CODE, code)
+                hart.memory.protect(CODE, PAGE, READ | EXECUTE)
+            assert hart.run().reason is ExitReason.SYSCALL and word(hart, "status") == 55
+            assert (hart.counters.exits["HOT"] == 0) == is_late
+            hart.is_learned = False
+            hart.learn()
+
+
+def test_regions_of_a_library_that_did_not_come_are_kept_for_later_runs(tmp_path: Path) -> None:
+    ran_with(cache := Cache(str(tmp_path), "toy"))
+    worker = Worker(toy.guest, cache, Settings())
+    for is_there in (True, False, True):
+        with harts(assemble(LOOP), Tier.AUTO, worker=worker) as hart:
+            hart.cache, hart.program = cache, "it"
+            set_registers(hart, r7=DATA)
+            if not is_there:
+                hart.memory.unmap(CODE, PAGE)
+            hart.recall()
+            if is_there:
+                assert hart.run().reason is ExitReason.SYSCALL
+            hart.is_learned = False
+            hart.learn()
+        assert [kept.pc for kept in cache.get_program("it", hart.variant).regions] == [CODE + 8]
+
+
 def test_code_that_is_other_code_by_now_begins_anew(tmp_path: Path) -> None:
     cache = Cache(str(tmp_path), "toy")
     worker = Worker(toy.guest, cache, Settings())

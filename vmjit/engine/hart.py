@@ -7,7 +7,7 @@ Everything else, hot code, code that changed, instructions for the reference eva
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
@@ -102,6 +102,8 @@ class Hart:
         self.sync = sync
         self.program = program if tier is Tier.AUTO and settings.pgo else ""
         self.is_learned = True  # nothing was compiled since the program's file was read
+        self.awaited: list[Kept] = []  # regions that earlier runs left whose code, a library's, is not mapped yet
+        self.mapped: list[tuple[int, int]] = []  # start and size of what changed since those were looked for
         self.precise = False
         self.counters = Counters()
         self._dumps_exits = settings.wants("exit")
@@ -164,6 +166,8 @@ class Hart:
         """Run guest code from the state's pc until something happens that the world must answer."""
         if self.tier is Tier.REFERENCE:
             return self._run_reference()
+        if self.mapped:
+            self._recall_mapped()
         stop = self._check_resumption()
         if stop is not None:
             return stop
@@ -479,13 +483,33 @@ class Hart:
         if not self.program:
             return
         left = self.cache.get_program(self.program, self.variant)
-        for kept in left.regions:
-            if name_of(kept.pc, kept.region, self._code, self.variant) == kept.name:
+        self.awaited, self.mapped = self._recall(left.regions), []
+        self.native.note_jumps(left.jumps)
+        self.is_learned = True
+
+    def _recall(self, left: Iterable[Kept]) -> list[Kept]:
+        """Place those whose code is there; returns those for which there is none at all."""
+        absent = []
+        for kept in left:
+            name = name_of(kept.pc, kept.region, self._code, self.variant)
+            if name is None:
+                absent.append(kept)
+            elif name == kept.name:
                 self.asked.add(kept.pc)
                 self.counters.cache_hits += 1
                 self._place(kept.pc, kept.region, kept.entries)
-        self.native.note_jumps(left.jumps)
-        self.is_learned = True
+        return absent
+
+    def _recall_mapped(self) -> None:
+        """A library may have come that regions were left for."""
+        changed, self.mapped = self.mapped, []
+        is_learned = self.is_learned
+        come, still = [], []  # type: list[Kept], list[Kept]
+        for kept in self.awaited:
+            concerned = any(a < start + size and start < b for a, b in kept.region.ranges for start, size in changed)
+            (come if concerned else still).append(kept)
+        self.awaited = still + self._recall(come)
+        self.is_learned = is_learned
 
     def learn(self) -> None:
         """Leave the regions in use to the next run, if some are new; the guest is not running any more."""
@@ -496,6 +520,8 @@ class Hart:
             name = name_of(placed.pc, placed.region, self._code, self.variant)
             if name is not None:
                 regions.append(Kept(placed.pc, name, entries, placed.region))
+        known = {kept.name for kept in regions}
+        regions += [kept for kept in self.awaited if kept.name not in known]  # of libraries that other runs loaded
         left = Program(tuple(regions), tuple(self.native.jumps()), self.program)
         self.cache.put_program(self.program, self.variant, left)
 
@@ -504,6 +530,8 @@ class Hart:
     def code_changed(self, start: int, size: int) -> None:
         """Forget what was made from these whole pages."""
         start, size = _whole_pages(start, size)
+        if self.awaited:
+            self.mapped.append((start, size))
         self.regions.invalidate(start, size)
         self.forget_asked()
         self.native.set_heat(self._threshold)
