@@ -274,9 +274,19 @@ class Machine:
         return Result(None, signal, f"{NAMES[signal]}{about} at {self.where(stop.pc)}{self.text_at(stop.pc)}")
 
     def where(self, pc: int) -> str:
-        """An address with its symbol."""
-        found = self.symbols.lookup(pc)
-        return f"{pc:#x}" if found is None else f"{pc:#x} ({found[0]}+{found[1]:#x})"
+        """An address with its symbol, and the library that it is in, if it is in one."""
+        library, symbols = "", self.symbols
+        mapping = next((mapping for mapping in self.memory.regions() if mapping.start <= pc < mapping.end), None)
+        if mapping is not None and mapping.offset is not None and mapping.name != os.fsdecode(self.process.executable):
+            library, symbols = os.path.basename(mapping.name), elf.symbols(mapping.name)
+            symbols.bias = mapping.start - mapping.offset  # code is the first segment, which begins with the file
+        try:
+            found = symbols.lookup(pc)
+        except (OSError, ElfError):  # the file may be gone
+            found = None
+        if found is not None:
+            return f"{pc:#x} ({library}{': ' if library else ''}{found[0]}+{found[1]:#x})"
+        return f"{pc:#x} ({library}+{pc - symbols.bias:#x})" if library else f"{pc:#x}"
 
     def text_at(self, pc: int) -> str:
         """The disassembly of the instruction there, if it is one, after a colon."""
