@@ -158,3 +158,19 @@ def test_a_machine_that_cannot_be_made_keeps_nothing(cache_dir: str) -> None:
     with pytest.raises(VmjitError), machine("hello", cache_dir, argv=["x" * (16 << 20)]):
         pass
     assert reserved() < before + 1000
+
+
+def test_a_program_is_looked_for_in_the_sysroot_first(
+    cache_dir: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "sh").write_bytes((PROGRAMS / "hello").read_bytes())
+    settings = Settings(cache_dir=cache_dir, sysroot=str(tmp_path))
+    made = Machine("/bin/sh", settings=settings)
+    try:
+        assert made.process.argv == [b"/bin/sh"]
+        assert made.process.executable == os.fsencode(tmp_path / "bin" / "sh")
+        assert made.run().status == 0
+    finally:
+        made.close()
+    assert capfd.readouterr().out == (PROGRAMS / "hello.expected").read_text()

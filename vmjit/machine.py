@@ -109,6 +109,7 @@ class Machine:
         self.guest = get(GUEST)
         settings = settings if settings is not None else Settings.from_environment()
         sysroot = settings.sysroot if sysroot is None else sysroot
+        argv0, path = path if argv0 is None else argv0, path if sysroot is None else in_sysroot(sysroot, path)
         executable = elf.read_executable(path, machine=self.guest.elf_machine)
         linker = self._dynamic_linker(executable, sysroot)
         self.symbols = elf.symbols(path)
@@ -120,7 +121,7 @@ class Machine:
         self.process = Process(
             self.memory,
             executable=path,
-            argv=[argv0 if argv0 is not None else path, *argv],
+            argv=[argv0, *argv],
             env=os.environ if env is None else env,
             sysroot=sysroot,
             strace=strace,

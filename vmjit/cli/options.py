@@ -50,8 +50,8 @@ def settings(options: argparse.Namespace) -> Settings:
 
 
 def settings_of_cache(options: argparse.Namespace) -> Settings:
-    """Those of a command that has but `--cache-dir`. Raises SettingsError."""
-    return Settings.from_environment(cache_dir=options.cache_dir)
+    """Those of a command that has but `--cache-dir`, or `--sysroot` too. Raises SettingsError."""
+    return Settings.from_environment(cache_dir=options.cache_dir, sysroot=getattr(options, "sysroot", None))
 
 
 def _parse_run(parser: Parser, arguments: list[str]) -> argparse.Namespace:
@@ -140,6 +140,8 @@ def _add_cache(parser: Parser) -> None:
 def _add_compile(parser: Parser) -> None:
     parser.epilog = "A region holds a function as a rule, and takes 0.3 to 0.5 s of one processor."
     parser.add_argument("program", metavar="PROGRAM", help="an ELF executable")
+    meaning = f"{VARIABLES['VMJIT_SYSROOT'][1]} (as VMJIT_SYSROOT)"
+    parser.add_argument("-L", "--sysroot", metavar="DIR", help=meaning)
     parser.add_argument("--jobs", type=_count, metavar="N", help="worker processes (default: one for each processor)")
     parser.add_argument(
         "--limit", type=_count, metavar="N", help="compile N regions at most, those near the start first"

@@ -39,7 +39,9 @@ def below_sysroot(sysroot: bytes, path: bytes, follow: bool) -> bytes:
 
 
 def in_sysroot(sysroot: str, path: str) -> str:
-    """The host path of an absolute path of the guest, before there is a process."""
+    """The host path of a path of the guest, before there is a process."""
+    if not path.startswith("/"):
+        return path
     return os.fsdecode(below_sysroot(os.path.abspath(os.fsencode(sysroot)), os.fsencode(path), follow=True))
 
 
