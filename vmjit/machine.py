@@ -127,6 +127,7 @@ class Machine:
             strace=strace,
             emulator_argv=emulator_argv,
             argv0_option="--argv0" if emulator_argv else None,
+            env_option="--env" if emulator_argv else None,
         )
         self.service = Service(
             self.guest.name,

@@ -162,20 +162,22 @@ def test_execve_runs_the_emulator(guest: Guest) -> None:
 
     path = program("-guest", elf())
     guest.process.emulator_argv = [os.fsencode(word) for word in (sys.executable, "-I", "-c", SHOW)]
-    guest.process.argv0_option = b"--argv0"
+    guest.process.argv0_option, guest.process.env_option = b"--argv0", b"--env"
     reader, writer = os.pipe()
     pid = guest.call("clone", SIGCHLD)
     if pid == 0:
         os.dup2(writer, 1)
-        guest.call("execve", b"-guest", guest.pointers(b"zero", b"one"), guest.pointers(b"NAME=a=b", b"rubbish"))
+        guest.call(
+            "execve", b"-guest", guest.pointers(b"zero", b"one"), guest.pointers(b"NAME=a=b", b"rubbish", b"LD_X=y")
+        )
         os._exit(1)
     os.close(writer)
     with open(reader) as output:
         arguments, environment = json.load(output)
     assert guest.call("wait4", pid) == pid
-    assert arguments == ["--argv0", "zero", os.fsdecode(path), "one"]
+    assert arguments == ["--argv0", "zero", "--env", "LD_X=y", os.fsdecode(path), "one"]
     assert environment["NAME"] == "a=b"
-    assert "HOME" not in environment
+    assert "HOME" not in environment and "LD_X" not in environment
 
 
 def test_execveat_names_a_file_by_folder_or_descriptor(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,8 +60,9 @@ class Process:
         strace: "TextIO | None" = None,
         emulator_argv: Sequence[str] = (),
         argv0_option: str | None = None,
+        env_option: str | None = None,
     ) -> None:
-        """argv0_option: the emulator's option that precedes an argv[0] other than the program's path."""
+        """argv0_option, env_option: the emulator's options for an argv[0] that is not the path, and for a variable."""
         self.memory = memory
         self.execfn = os.fsencode(executable)
         self.executable = os.path.realpath(self.execfn)
@@ -71,6 +72,7 @@ class Process:
         self.strace = strace
         self.emulator_argv = [os.fsencode(argument) for argument in emulator_argv]
         self.argv0_option = os.fsencode(argv0_option) if argv0_option else None
+        self.env_option = os.fsencode(env_option) if env_option else None
 
         self.name = os.path.basename(self.execfn)[:15]
         self.signals = Signals()

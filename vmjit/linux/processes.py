@@ -36,6 +36,9 @@ P_ALL, P_PID, P_PGID = 0, 1, 2
 LOOK_AGAIN_MILLISECONDS = 50  # a pidfd tells of an exit at once, but not of a stop
 VFORK_FD = 200  # above what shells use for redirections, below any usual RLIMIT_NOFILE
 
+# What the host's dynamic linker and C library would take for themselves.
+LINKER_VARIABLES = (b"LD_", b"GLIBC_TUNABLES", b"GCONV_PATH", b"LOCPATH", b"MALLOC_")
+
 MOST_INTERPRETERS = 5  # the kernel's limit of scripts that are the interpreters of scripts
 HEAD_SIZE = 256  # BINPRM_BUF_SIZE
 
@@ -246,11 +249,13 @@ def execute(process: "Process", path: bytes, argv_address: int, env_address: int
     argv = strings(process.memory, argv_address) or [b""]
     env = strings(process.memory, env_address)
     program, argv = find_program(process, path, argv)
-    command = emulator_command(process, program, argv)
+    variables = {name: value for name, sign, value in (entry.partition(b"=") for entry in env) if name and sign}
+    for_host, for_guest = share_environment(process, variables)
+    command = emulator_command(process, program, argv, for_guest)
     process.before_fork()  # so that no child of the emulator is started meanwhile
     try:
         end_hidden_children(process)
-        os.execve(command[0], command, dict(entry.split(b"=", 1) for entry in env if b"=" in entry[1:]))
+        os.execve(command[0], command, for_host)
     finally:
         process.after_fork_in_parent()
 
@@ -269,6 +274,16 @@ def sys_execveat(
     if flags & AT_SYMLINK_NOFOLLOW and os.path.islink(resolve(process, path, follow=False)):
         raise SyscallError(ELOOP)
     return execute(process, path, argv_address, env_address)
+
+
+def share_environment(
+    process: "Process", variables: dict[bytes, bytes]
+) -> tuple[dict[bytes, bytes], dict[bytes, bytes]]:
+    """What the emulator starts with, and what is only the guest's: libraries to load would not be for the host."""
+    if process.env_option is None:
+        return variables, {}
+    hidden = {name: value for name, value in variables.items() if name.startswith(LINKER_VARIABLES)}
+    return {name: value for name, value in variables.items() if name not in hidden}, hidden
 
 
 def end_hidden_children(process: "Process") -> None:
@@ -323,7 +338,9 @@ def script_interpreter(head: bytes) -> list[bytes]:
     return words
 
 
-def emulator_command(process: "Process", program: bytes, argv: list[bytes]) -> list[bytes]:
+def emulator_command(
+    process: "Process", program: bytes, argv: list[bytes], variables: dict[bytes, bytes]
+) -> list[bytes]:
     """The host command that runs the program under a new emulator."""
     if not process.emulator_argv:
         process.report("execve: this emulator was not told how to run another program; returned ENOEXEC")
@@ -332,4 +349,6 @@ def emulator_command(process: "Process", program: bytes, argv: list[bytes]) -> l
     command = list(process.emulator_argv)
     if process.argv0_option is not None and argv[0] != program:
         command += [process.argv0_option, argv[0]]
+    for name, value in variables.items():
+        command += [process.env_option or b"", name + b"=" + value]
     return [*command, program, *argv[1:]]
