@@ -67,11 +67,11 @@ def code_at(
 def chunks_of(code: bytes, start: int = CODE, cold: Container[int] | None = None) -> list[Chunk]:
     """Pages with code at an address, as a request for the worker has them."""
     if cold is None:
-        return [(page, data, b"") for page, data in Code.of(start, code).pages.items()]
+        return [(page, data, b"", b"") for page, data in Code.of(start, code).pages.items()]
     chunks = []
     for page, data in Code.of(start, code).pages.items():
         ran = [int(address not in cold) for address in range(page * PAGE, (page + 1) * PAGE, 2)]
-        chunks.append((page, data, array("Q", ran).tobytes()))
+        chunks.append((page, data, array("Q", ran).tobytes(), b""))
     return chunks
 
 

@@ -373,10 +373,10 @@ def test_hot_code_of_many_pages() -> None:
         kind, pc, chunks, jumps, *_ = hart._request(CODE + 4 * PAGE)
         first = CODE // PAGE
         assert (kind, pc, jumps) == ("region", CODE + 4 * PAGE, [])
-        assert [page for page, _, _ in chunks] == list(range(first + 2, first + 7))
-        assert all((len(code), len(executed)) == (PAGE, 4 * PAGE) for _, code, executed in chunks)
+        assert [page for page, *_ in chunks] == list(range(first + 2, first + 7))
+        assert all((len(code), len(executed)) == (PAGE, 4 * PAGE) for _, code, executed, _ in chunks)
         _, _, chunks, *_ = hart._request(CODE)
-        assert [page for page, _, _ in chunks] == list(range(first, first + 3))
+        assert [page for page, *_ in chunks] == list(range(first, first + 3))
 
 
 def test_a_guest_without_floating_point_has_no_rounding() -> None:

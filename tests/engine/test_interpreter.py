@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 from machines import CODE, PAGE, guest_named, interpreter_of
 
+from vmjit.codegen import profile
 from vmjit.codegen.lower import Place
 from vmjit.engine.interpreter import build, places_of
 from vmjit.engine.native import Native
@@ -146,6 +147,9 @@ class Stub:
         self.memory.close()
 
 
+CONDITIONAL = ("beq", "bne", "blt", "bge", "bltu", "bgeu", "bnez")  # these note which way they go
+
+
 def expected(guest: Guest, word: int) -> tuple[int, int]:
     """Handler number and operand word by the Python decoder."""
     table = guest.decode_table
@@ -163,6 +167,8 @@ def expected(guest: Guest, word: int) -> tuple[int, int]:
             assert operand.file.sink is not None
             value = operand.file.sink
         packed |= (value & ((1 << place.width) - 1)) << 8 * (place.offset - SLOT_OPERANDS)
+    if base.name in CONDITIONAL:
+        packed |= profile.ODDS_UNKNOWN
     return table.find(word, size) + 1, packed
 
 

@@ -96,7 +96,7 @@ def code_of(machine: Machine) -> Code:
         if segment.permissions & EXECUTE and segment.file_size:
             for page in range(start >> PAGE_BITS, ((start + segment.file_size - 1) >> PAGE_BITS) + 1):
                 pages[page] = machine.memory.read(page << PAGE_BITS, PAGE_SIZE, EXECUTE)
-    return Code([(page, data, b"") for page, data in pages.items()])
+    return Code([(page, data, b"", b"") for page, data in pages.items()])
 
 
 def pointers_of(machine: Machine) -> Iterator[int]:

@@ -50,10 +50,13 @@ class Place:
 
 @dataclass(frozen=True)
 class Handler:
-    """What makes a function the interpreter handler of one instruction: where its fields are, and its size in bytes."""
+    """What makes a function the interpreter handler of one instruction: where its fields are, its size in bytes, and
+    whether it notes which way it goes.
+    """
 
     places: dict[str, Place]
     size: int
+    branches: bool = False
 
 
 def lower_region(region: Region, layout: Layout, name: str = "region") -> str:
@@ -517,6 +520,8 @@ class _Lowering:
     def chain(self, end: Terminator) -> None:
         """Go on at a guest address through its slot."""
         target, kind = end.args[0], end.attr
+        if self.handler is not None and self.handler.branches:
+            self.emit(profile.odds("%slot", kind != "fall", self.tag()))
         if self.handler is not None and kind == "fall":
             slot = self.fresh()
             self.emit(f"{slot} = getelementptr i8, ptr %slot, i64 {self.handler.size * SLOT_SCALE}")
@@ -683,7 +688,9 @@ def _may_hold_code(target: Value) -> bool:
 
 
 def _weights(end: Terminator) -> str:
-    """Branch weights when one side only leaves the region by an exit."""
+    """Branch weights: as the interpreter saw it go, or when one side only leaves the region by an exit."""
+    if end.attr is not None:
+        return f', !prof !{{!"branch_weights", i32 {end.attr}, i32 {1000 - int(end.attr)}}}'
     leaves = [edge.block.end.kind == "exit" for edge in end.edges]
     if leaves == [True, False]:
         return PROFILE_COLD

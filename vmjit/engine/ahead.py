@@ -173,7 +173,7 @@ class Finder:
     def constants(self, function: Function) -> list[int]:
         """The numbers that the function computes from nothing."""
         ran = _marked(function.steps)
-        code = Code([(page, self.code.pages[page], ran[page].tobytes()) for page in sorted(ran)])
+        code = Code([(page, self.code.pages[page], ran[page].tobytes(), b"") for page in sorted(ran)])
         plan = self.former.form(function.address, code, LARGEST_FUNCTION)
         if plan is None:
             return []
@@ -250,7 +250,7 @@ class Surroundings:
             for target in sorted({target >> PAGE_BITS for page in pages for _, target in self.jumps.get(page, ())}):
                 if target not in pages and len(pages) < MOST_PAGES:
                     pages |= self._neighbours(target)
-        chunks = [(page, self.code.pages[page], self.ran[page].tobytes()) for page in sorted(pages)]
+        chunks = [(page, self.code.pages[page], self.ran[page].tobytes(), b"") for page in sorted(pages)]
         jumps = [jump for page in pages for jump in self.jumps.get(page, ()) if jump[1] >> PAGE_BITS in pages]
         return "region", pc, chunks, sorted(jumps), size, False, entries
 

@@ -50,6 +50,7 @@ class Plan:
     entries  blocks that are entered from outside
     targets  by address of an indirect jump: where in the region it went so far
     exits    known addresses outside of the region that it leads to
+    odds     by address of a branch: how often of 1000 times it was taken, if that is known
     """
 
     pc: int
@@ -58,6 +59,7 @@ class Plan:
     entries: tuple[int, ...]
     targets: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     exits: tuple[int, ...] = ()
+    odds: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def shape(self) -> str:
@@ -124,6 +126,7 @@ class _Formation:
         self.queue: deque[int] = deque()
         self.called: deque[int] = deque()  # functions, which come when this one is complete
         self.unknown: list[int] = []  # indirect jumps
+        self.odds: dict[int, int] = {}
         self.returns: dict[int, list[int]] = {}  # return point -> functions called
 
     def form(self, pc: int, entries: Sequence[int]) -> Plan | None:
@@ -146,7 +149,7 @@ class _Formation:
                 self.leaders.update(known)
         leaders = frozenset(leader for leader in self.leaders if leader in self.steps)
         exits = tuple(sorted(self.leaders - leaders))
-        return Plan(pc, self.steps, leaders, entries, targets, exits)
+        return Plan(pc, self.steps, leaders, entries, targets, exits, self.odds)
 
     def walk(self, at: int, pc: int) -> None:
         """Take in instructions until one that ends a block, or one that is there already."""
@@ -176,6 +179,9 @@ class _Formation:
         """Go on after an instruction that ends a block."""
         flow = self.tracer.flow_of(step.instruction, step.fields, at, step.size)
         self.follow(flow.targets, self.queue)
+        odds = self.code.odds(at) if len(flow.targets) > 1 else None
+        if odds is not None:
+            self.odds[at] = odds
         if self.code.executed(at):
             self.near.update(target for target in flow.targets if abs(target - at) < NEAR)
         functions = [*flow.calls, *self.code.targets(at)] if self.code.is_profiled else []

@@ -404,7 +404,8 @@ class Hart:
         for page in sorted(pages):
             start = page << PAGE_BITS
             executed = b"" if self.tier is Tier.JIT else self._executed(page)
-            chunks.append((page, self.memory.read(start, PAGE_SIZE, EXECUTE), executed))
+            ways = self.native.branches(start, PAGE_SIZE) if executed else b""
+            chunks.append((page, self.memory.read(start, PAGE_SIZE, EXECUTE), executed, ways))
         known = [jump for jump in jumps if jump[0] >> PAGE_BITS in pages]
         return "region", pc, chunks, known, REGION_SIZE, self.precise, entries
 

@@ -8,6 +8,7 @@ through a table of offsets, one for each variant of the decode table after the f
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from vmjit.codegen import profile
 from vmjit.codegen.lower import CONVENTION, PARAMETERS, Handler, Place, lower_handler, lower_operations
 from vmjit.codegen.native import why_not_native
 from vmjit.codegen.runtime import leave, pc_of_slot, put, runtime, tail, word
@@ -15,7 +16,7 @@ from vmjit.errors import DescriptionError
 from vmjit.ir.block import PARAM, Region, Value
 from vmjit.ir.emit import Emitter
 from vmjit.ir.exits import ExitReason
-from vmjit.ir.layout import PAGE_BITS, SLOT_OPERANDS, SLOT_SIZE, Layout
+from vmjit.ir.layout import PAGE_BITS, SLOT_ODDS, SLOT_OPERANDS, SLOT_SIZE, Layout
 from vmjit.isa.bits import Bits
 from vmjit.isa.cpu import Cpu
 from vmjit.isa.decoder import DecodeTable, Variant
@@ -40,6 +41,7 @@ class Interpreter:
 def build(table: DecodeTable, layout: Layout) -> Interpreter:
     """Tier 0 of a guest."""
     names: dict[tuple[Instruction, Structural, int], str] = {}
+    branches: dict[str, bool] = {}  # whether the handler notes which way it goes
     texts: list[str] = []
     formats: dict[str, int] = {}
     handlers, format_of = ["illegal"], [0]
@@ -54,11 +56,12 @@ def build(table: DecodeTable, layout: Layout) -> Interpreter:
         key = (base, structural, variant.instruction.encoding.size)
         if key not in names:
             name = f"h{len(names)}"
-            text = _handler(name, base, dict(structural), variant.instruction.encoding.size, layout)
+            text, branches[name] = _handler(name, base, dict(structural), variant.instruction.encoding.size, layout)
             names[key] = name if text else "emulate"
             texts.append(text)
         handlers.append(names[key])
-        body = _packer(values, word_value, packed)
+        unknown = profile.ODDS_UNKNOWN if branches.get(names[key]) else 0
+        body = _packer(values, word_value, packed, unknown)
         format_of.append(formats.setdefault(body, len(formats)))
     packers = "".join(
         f"define internal i64 @pack{number}(i64 %word) nounwind {{\n{body}}}\n" for body, number in formats.items()
@@ -134,11 +137,11 @@ def _redirected(number: Bits, operand: Operand) -> Bits:
     return Bits(emitter, emitter.emit("select", "i64", is_zero.value, sink.value, number.value))
 
 
-def _packer(values: list[Value], word_value: Value, packed: Value) -> str:
+def _packer(values: list[Value], word_value: Value, packed: Value, more: int) -> str:
     names = {word_value: "%word"}
     text = lower_operations(values, names)
     result = str(packed.attr) if packed.is_const else names[packed]
-    return f"{text}ret i64 {result}\n"
+    return f"{text}%all = or i64 {result}, {more}\nret i64 %all\n"
 
 
 def _is_structural(instruction: Instruction, field: str) -> bool:
@@ -148,12 +151,25 @@ def _is_structural(instruction: Instruction, field: str) -> bool:
 # Handlers.
 
 
-def _handler(name: str, instruction: Instruction, structural: Mapping[str, int], size: int, layout: Layout) -> str:
-    """The text of a handler, or nothing when only the reference evaluator can execute the instruction."""
+def _handler(
+    name: str, instruction: Instruction, structural: Mapping[str, int], size: int, layout: Layout
+) -> tuple[str, bool]:
+    """The text of a handler, nothing when only the reference evaluator can execute the instruction; and whether it
+    notes which way it goes.
+    """
     region = trace_handler(instruction, structural, size, layout)
     if any(why_not_native(value) for block in region.blocks for value in block.ops):
-        return ""
-    return lower_handler(access.run(region), layout, name, Handler(places_of(instruction), size))
+        return "", False
+    places = places_of(instruction)
+    branches = _branches(region) and all(
+        place.offset + place.width // 8 <= SLOT_ODDS or place.offset >= SLOT_ODDS + 2 for place in places.values()
+    )
+    return lower_handler(access.run(region), layout, name, Handler(places, size, branches)), branches
+
+
+def _branches(region: Region) -> bool:
+    """Whether an instruction goes on here or there."""
+    return sorted(str(block.end.attr) for block in region.blocks if block.end.leaves) == ["fall", "jump"]
 
 
 def trace_handler(instruction: Instruction, structural: Mapping[str, int], size: int, layout: Layout) -> Region:

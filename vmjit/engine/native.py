@@ -20,7 +20,9 @@ from vmjit.ir.layout import (
     JUMP_ENTRIES,
     JUMP_OFFSET,
     PAGE_BITS,
+    SLOT_ODDS,
     SLOT_SCALE,
+    SLOT_SIZE,
     STATE_SIZE,
     WORD,
     Layout,
@@ -124,6 +126,11 @@ class Native:
         """The slots' code words of a range of addresses, 8 bytes each: not zero where something was decoded."""
         words = self.slots.words(start * SLOT_SCALE, size * SLOT_SCALE // WORD)
         return words[::2].tobytes()
+
+    def branches(self, start: int, size: int) -> bytes:
+        """Which way branches went lately, for a range of addresses: 16 bits for each slot, see SLOT_ODDS."""
+        words = self.slots.words(start * SLOT_SCALE, size * SLOT_SCALE // WORD)
+        return words.cast("B").cast("H")[SLOT_ODDS // 2 :: SLOT_SIZE // 2].tobytes()
 
     def jumps(self) -> list[tuple[int, int]]:
         """Calls and indirect jumps that the interpreter did lately: address and target, each once, in no order."""

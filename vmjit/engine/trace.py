@@ -61,11 +61,13 @@ class RegionCpu(Cpu):
         layout: Layout,
         blocks: Mapping[int, Block],
         targets: Mapping[int, tuple[int, ...]] | None = None,
+        odds: Mapping[int, int] | None = None,
     ) -> None:
         super().__init__(emitter, layout)
         self.forwarding = emitter
         self.blocks = blocks
         self.targets = targets or {}
+        self.odds = odds or {}
         self.at = 0
         self.leader = 0
         self.again: Block | None = None
@@ -115,6 +117,12 @@ class RegionCpu(Cpu):
         emitter.exit("limit", target.value, self.const(0).value)
         emitter.block = here
         return test
+
+    def branch_if(self, condition: Bits, target: Bits) -> None:
+        here = self.emitter.block
+        super().branch_if(condition, target)
+        if self.at in self.odds:
+            here.end.attr = str(self.odds[self.at])
 
     def end_with(self, target: Bits, kind: str) -> None:
         address = target.constant

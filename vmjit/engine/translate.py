@@ -29,7 +29,9 @@ def translate(plan: Plan, layout: Layout, tracer: Tracer, *, precise: bool = Fal
         blocks[leader] = region.new_block(f"x{leader:x}")
     for entry in plan.entries:
         region.entries[entry].terminator = Terminator("jump", edges=(Edge(blocks[entry]),))
-    cpu = RegionCpu(ForwardingEmitter(region, region.blocks[0], precise=precise), layout, blocks, plan.targets)
+    cpu = RegionCpu(
+        ForwardingEmitter(region, region.blocks[0], precise=precise), layout, blocks, plan.targets, plan.odds
+    )
     for leader, block in blocks.items():
         copies = [block]
         for number in range(1, _copies(plan, tracer, leader)):

@@ -161,7 +161,7 @@ OPS = {op.name: op for op in _TABLE}
 
 TERMINATORS = {
     "jump": "go to a block",
-    "branch": "go to the first block if the condition holds, else to the second",
+    "branch": "go to the first block if the condition holds, else to the second; odds: how often of 1000 the first",
     "switch": "go to the block of the equal case, else to the last",
     "chain": "go on at a guest address; the attribute says how it was reached: fall, jump, call, indirect, return",
     "exit": "return to the host: reason, guest pc to go on from, one argument",
