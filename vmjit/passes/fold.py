@@ -210,6 +210,7 @@ Make = Callable[[Op, str, tuple[Value, ...]], Value]
 Constant = Callable[[str, int], Value]
 Rewrite = Callable[[Value, Make, Constant], Value | None]  # what stands for the value; None where the rule says nothing
 
+FOLDED = frozenset(OPS[name] for name in MEANING)
 CONVERSIONS = frozenset(("zext", "sext", "trunc", "bitcast"))
 COMMUTATIVE = frozenset(("add", "mul", "and", "or", "xor", "eq", "ne"))
 
@@ -431,9 +432,9 @@ def _fold_block(block: Block, replaced: dict[Value, Value]) -> None:
         return found
 
     for value in block.ops:
-        if replaced:
+        if value.args and replaced:
             value.args = _replace(value.args, replaced)
-        if value.op.name in MEANING:
+        if value.op in FOLDED:
             found = settle(value)
             if found is not value:
                 replaced[value] = found
