@@ -8,11 +8,12 @@ access is dropped, doubled or reordered: another thread or a fault may look at i
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 from vmjit.codegen import floats, host, profile
 from vmjit.codegen.lines import Lines
 from vmjit.codegen.operations import LLVM_TYPE, LOWER
-from vmjit.ir.block import Block, Edge, Region, Terminator, Value
+from vmjit.ir.block import CONST, Block, Edge, Region, Terminator, Value
 from vmjit.ir.exits import ExitReason
 from vmjit.ir.layout import (
     ADDRESS_BITS,
@@ -159,16 +160,19 @@ class _Lowering:
         return found
 
     def phis(self, block: Block, incoming: list[tuple[str, Edge]]) -> Iterator[str]:
+        use = self.use
         for index, param in enumerate(block.params):
-            pairs = ", ".join(f"[ {self.use(edge.args[index])}, %{label} ]" for label, edge in incoming)
-            yield f"{self.use(param)} = phi {_type(param)} {pairs}"
+            pairs = ", ".join([f"[ {use(edge.args[index])}, %{label} ]" for label, edge in incoming])
+            yield f"{use(param)} = phi {_type(param)} {pairs}"
 
     # Names and lines.
 
     def emit(self, text: str) -> None:
-        if self.location:
-            lines = text.split("\n")
-            text = "\n".join(line if line.endswith(":") else line + self.location for line in lines)
+        location = self.location
+        if location:
+            text = text.replace("\n", location + "\n") + location
+            if ":" + location in text:  # labels have none
+                text = text.replace(":" + location, ":")
         self.lines.append(text)
 
     def open(self, label: str) -> None:
@@ -187,7 +191,7 @@ class _Lowering:
         """The text of a value as an operand."""
         name = self.names.get(value)
         if name is None:
-            name = self.names[value] = _constant(value) if value.is_const else f"%v{len(self.names)}"
+            name = self.names[value] = _constant(value) if value.op is CONST else f"%v{len(self.names)}"
         return name
 
     def word(self, name: str, volatile: bool = False) -> str:
@@ -214,12 +218,11 @@ class _Lowering:
     # Operations.
 
     def operation(self, value: Value) -> None:
-        if value.is_const:
+        if value.op is CONST:
             return
         name = value.op.name
-        template = LOWER.get(name)
-        if template is not None:
-            self.template(template, value)
+        if name in LOWER:
+            self.template(value)
         elif name in floats.LOWER:
             for line in floats.LOWER[name](value, self.use(value), [self.use(a) for a in value.args]):
                 self.emit(line)
@@ -230,18 +233,11 @@ class _Lowering:
         else:
             getattr(self, f"op_{name}")(value)
 
-    def template(self, template: str, value: Value) -> None:
-        result, args = value.type, value.args
-        known: dict[str, object] = {}
-        if result is not None:
-            width = WIDTH[result]
-            known = {"r": self.use(value), "t": LLVM_TYPE.get(result, result), "w": width, "w1": width - 1, "s": result}
-        if args:
-            operand = args[0].type or ""
-            known["t0"] = LLVM_TYPE.get(operand, operand)
-            known["s0"] = operand
-        self.emit(template.format(*map(self.use, args), **known))
-        if value.op.name in NARROWING and _is_loaded(args[0]):
+    def template(self, value: Value) -> None:
+        name, args = value.op.name, value.args
+        result = self.use(value)
+        self.emit(_template(name, value.type or "", args[0].type or "").format(*map(self.use, args), r=result))
+        if name in NARROWING and _is_loaded(args[0]):
             self.keep(value)
 
     def op_undefined(self, value: Value) -> None:
@@ -265,8 +261,9 @@ class _Lowering:
         if value.attr == "instret":
             self.instret = self.use(value.args[0])
             return
+        (stored,) = value.args
         pointer = self.state(str(value.attr))
-        self.emit(f"store {self.set_order}{_type(value.args[0])} {self.use(value.args[0])}, ptr {pointer}, align 8")
+        self.emit(f"store {self.set_order}{_type(stored)} {self.use(stored)}, ptr {pointer}, align 8")
 
     def op_settle(self, value: Value) -> None:
         """What it asks for are the `set`s before it."""
@@ -578,6 +575,17 @@ class _Lowering:
     def labels(self, *names: str) -> list[str]:
         self.serial += 1
         return [f"{name}{self.serial}" for name in names]
+
+
+@cache
+def _template(name: str, result: str, operand: str) -> str:
+    """The template of an operation with all about types filled in: {r} and the operands are left."""
+    width = WIDTH[result]
+    return LOWER[name].format(
+        *("{0}", "{1}", "{2}"),
+        **{"r": "{r}", "t": LLVM_TYPE.get(result, result), "w": width, "w1": width - 1, "s": result},
+        **{"t0": LLVM_TYPE.get(operand, operand), "s0": operand},
+    )
 
 
 def _is_loaded(value: Value) -> bool:

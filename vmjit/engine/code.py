@@ -19,7 +19,7 @@ class Code:
         self.slots = {page: memoryview(executed).cast("Q") for page, _, executed in chunks if executed}
         self.is_profiled = bool(self.slots)
         self.went: dict[int, list[int]] = {}
-        for site, target in sorted(set(jumps)):
+        for site, target in set(jumps):
             self.went.setdefault(site, []).append(target)
 
     @staticmethod
@@ -47,7 +47,8 @@ class Code:
 
     def fetch(self, address: int, size: int) -> int | None:
         """Little-endian bits; None where there is no code."""
-        found = self.bytes(address, size)
+        page, start = self.pages.get(address >> PAGE_BITS, b""), address % PAGE_SIZE
+        found = page[start : start + size] if start + size <= len(page) else self.bytes(address, size)
         return None if found is None else int.from_bytes(found, "little")
 
     def executed(self, address: int) -> bool:
@@ -58,5 +59,5 @@ class Code:
         return slots is not None and slots[address % PAGE_SIZE // 2] != 0
 
     def targets(self, site: int) -> list[int]:
-        """Where an indirect jump went."""
-        return self.went.get(site, [])
+        """Where an indirect jump went, in ascending order."""
+        return sorted(self.went.get(site, ()))

@@ -38,6 +38,7 @@ class DecodeTable:
     def __init__(self, instructions: InstructionSet, lengths: tuple[tuple[int, int, int], ...]) -> None:
         instructions.check()
         self.lengths = lengths
+        self.parcel = min(size for _, _, size in lengths)  # bytes to fetch before the length is known
         self.variants = [variant for made in instructions.instructions for variant in _variants(made)]
         self.nodes: list[int] = []
         self.rows: list[Row] = []
@@ -46,14 +47,12 @@ class DecodeTable:
             chosen = [i for i, v in enumerate(self.variants) if v.instruction.encoding.size == size]
             self.roots[size] = self._build(chosen, (1 << (8 * size)) - 1)
 
-    @property
-    def parcel(self) -> int:
-        """Bytes to fetch before the length is known."""
-        return min(size for _, _, size in self.lengths)
-
     def size(self, parcel: int) -> int:
         """The length in bytes of the instruction that starts with these bits; 0 if no length rule matches."""
-        return next((size for mask, match, size in self.lengths if parcel & mask == match), 0)
+        for mask, match, size in self.lengths:
+            if parcel & mask == match:
+                return size
+        return 0
 
     def find(self, word: int, size: int) -> int:
         """The index of the variant that matches, or -1."""
