@@ -6,7 +6,7 @@ the state; the count stays in its argument until code leaves. Guest memory is ac
 access is dropped, doubled or reordered: another thread or a fault may look at it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
@@ -24,6 +24,7 @@ from vmjit.ir.layout import (
     WORD,
     Layout,
 )
+from vmjit.ir.ops import Op
 from vmjit.ir.types import FLOATS, WIDTH
 
 PARAMETERS = "ptr %slot, ptr noalias %state, ptr %memory, ptr %slots, ptr %code, i64 %instret"
@@ -218,20 +219,13 @@ class _Lowering:
     # Operations.
 
     def operation(self, value: Value) -> None:
-        if value.op is CONST:
-            return
-        name = value.op.name
-        if name in LOWER:
-            self.template(value)
-        elif name in floats.LOWER:
-            for line in floats.LOWER[name](value, self.use(value), [self.use(a) for a in value.args]):
-                self.emit(line)
-                if line.endswith(":"):
-                    self.label = line[:-1]
-        elif name.startswith(ATOMIC_PREFIX) and value.op.writes_memory:
-            self.read_modify_write(value)
-        else:
-            getattr(self, f"op_{name}")(value)
+        _way(value.op)(self, value)
+
+    def float(self, value: Value) -> None:
+        for line in floats.LOWER[value.op.name](value, self.use(value), [self.use(a) for a in value.args]):
+            self.emit(line)
+            if line.endswith(":"):
+                self.label = line[:-1]
 
     def template(self, value: Value) -> None:
         name, args = value.op.name, value.args
@@ -239,6 +233,9 @@ class _Lowering:
         self.emit(_template(name, value.type or "", args[0].type or "").format(*map(self.use, args), r=result))
         if name in NARROWING and _is_loaded(args[0]):
             self.keep(value)
+
+    def op_const(self, value: Value) -> None:
+        """Written where it is used."""
 
     def op_undefined(self, value: Value) -> None:
         self.emit(f"{self.use(value)} = freeze {_type(value)} poison")
@@ -575,6 +572,18 @@ class _Lowering:
     def labels(self, *names: str) -> list[str]:
         self.serial += 1
         return [f"{name}{self.serial}" for name in names]
+
+
+@cache
+def _way(op: Op) -> Callable[[_Lowering, Value], None]:
+    """The method that writes an operation."""
+    if op.name in LOWER:
+        return _Lowering.template
+    if op.name in floats.LOWER:
+        return _Lowering.float
+    if op.name.startswith(ATOMIC_PREFIX) and op.writes_memory:
+        return _Lowering.read_modify_write
+    return getattr(_Lowering, f"op_{op.name}")  # type: ignore[no-any-return]
 
 
 @cache
