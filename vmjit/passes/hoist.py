@@ -15,7 +15,8 @@ from vmjit.ir.block import CONST, Block, Edge, Region, Terminator, Value
 from vmjit.ir.ops import OPS
 from vmjit.ir.types import signed
 from vmjit.passes.access import root_of
-from vmjit.passes.edit import reachable, remove_unreachable
+from vmjit.passes.dominators import Dominators
+from vmjit.passes.edit import remove_unreachable
 
 STRIDE_BITS = 29  # a stride that is not known must be below 2**29 in size
 MOST_STRIDES = 4  # with one round's strides below 2**31 and constants below 2**30, the way is less than a guard, 2**32
@@ -26,7 +27,6 @@ _ADD, _AND, _ULT, _IN_GUEST = OPS["add"], OPS["and"], OPS["ult"], OPS["in_guest"
 
 Leaves = tuple[tuple[Value, ...], int]  # values and a constant that add up to an address
 Test = tuple[Value, tuple[Value, ...]]  # an address and its strides
-Predecessors = dict[Block, list[tuple[Block, Edge]]]
 
 
 def run(region: Region) -> Region:
@@ -88,13 +88,14 @@ class _Loops:
     def __init__(self, region: Region) -> None:
         self.region = region
         self.predecessors = region.predecessors()
-        self.number = {block: number for number, block in enumerate(region.blocks)}
-        self.dominators = _dominators(region, self.predecessors, self.number)
+        before = {block: [other for other, _ in found] for block, found in self.predecessors.items()}
+        self.dominators = Dominators(region, before)
+        self.dominates = self.dominators.dominates
 
     @cached_property
     def home(self) -> dict[Value, Block]:
         """Where values are defined, but for those of the tests that are added."""
-        return {value: block for block in self.number for value in (*block.params, *block.ops)}
+        return {value: block for block in self.dominators.blocks for value in (*block.params, *block.ops)}
 
     def hoist(self, header: Block) -> None:
         """Hoist the check of one block, if its address advances by little on every way back."""
@@ -119,9 +120,6 @@ class _Loops:
             for block in others_too:
                 self.drop(block)
             return
-
-    def dominates(self, block: Block, other: Block) -> bool:
-        return bool(self.dominators.get(other, 0) >> self.number[block] & 1)
 
     def is_invariant(self, value: Value, header: Block) -> bool:
         """Whether it is the same in every round: defined above the header, or a parameter that stays as it is."""
@@ -284,23 +282,3 @@ def _small(strides: tuple[Value, ...], condition: Value) -> Iterator[Value]:
         small = Value(_ULT, "i1", (moved, span))
         condition = Value(_AND, "i1", (condition, small))
         yield from (bias, span, moved, small, condition)
-
-
-def _dominators(region: Region, predecessors: Predecessors, number: dict[Block, int]) -> dict[Block, int]:
-    """For each block, those that every way to it passes, itself included: bit n for the block with number n."""
-    roots = {region.blocks[0], *region.entries.values()}
-    blocks = reachable(region)
-    found = {block: 1 << number[block] if block in roots else -1 for block in blocks}
-    work = [block for block in blocks if block not in roots]
-    changed = True
-    while changed:
-        changed = False
-        for block in work:
-            above = -1
-            for before, _ in predecessors[block]:
-                above &= found.get(before, -1)
-            above |= 1 << number[block]
-            if above != found[block]:
-                found[block] = above
-                changed = True
-    return found

@@ -11,6 +11,7 @@ from itertools import pairwise
 from vmjit.ir.block import Block, Region, Value
 from vmjit.ir.layout import ENGINE_WORDS
 from vmjit.ir.ops import OPS
+from vmjit.passes.dominators import Dominators
 from vmjit.passes.edit import substitute
 
 _GET, _SET, _SETTLE = OPS["get"], OPS["set"], OPS["settle"]
@@ -58,6 +59,7 @@ class _Promotion:
         }
         self.start: dict[Block, _Scope] = {}
         self.end: dict[Block, _Scope] = {}
+        self.joins: dict[str, set[Block]] = {}  # register -> where different values of it meet
         self.replaced: dict[Value, Value] = {}
         self.types: dict[str, str] = {}
         self.params: list[tuple[Block, str, Value]] = []
@@ -72,6 +74,7 @@ class _Promotion:
             self.local(block)
         for block in blocks:
             self.open_scopes(block)
+        self.find_joins()
         dirty = self.dirty()
         for block, value in self.pending:
             self.replaced[value] = self.read_start(block, str(value.attr))
@@ -117,6 +120,33 @@ class _Promotion:
             start = self.start[block] = self.end[found[0]] if len(found) == 1 else _Scope(block, {})
             now = {register: value for part in self.written[block] for register, value in part.values.items()}
             self.end[block] = _Scope(block, now, start) if now else start
+
+    def find_joins(self) -> None:
+        """By dominance frontiers, as in Cytron et al., "Efficiently Computing Static Single Assignment Form", 1991."""
+        self.dominators = Dominators(self.region, self.predecessors)
+        frontiers = self.frontiers()
+        writing: dict[str, list[Block]] = {}
+        for block, parts in self.written.items():
+            for register in dict.fromkeys(register for part in parts for register in part.values):
+                writing.setdefault(register, []).append(block)
+        entries = [block for block, found in self.predecessors.items() if not found]
+        everywhere = _iterated(frontiers, entries)
+        for register in self.types:
+            self.joins[register] = _iterated(frontiers, writing.get(register, [])) | everywhere
+
+    def frontiers(self) -> dict[Block, set[Block]]:
+        """For each block, where ways from it meet ways that do not pass it."""
+        immediate = self.dominators.immediate
+        found: dict[Block, set[Block]] = {}
+        for block, predecessors in self.predecessors.items():
+            if len(predecessors) > 1:
+                end = immediate(block)
+                for before in predecessors:
+                    at: Block | None = before
+                    while at is not None and at is not end:
+                        found.setdefault(at, set()).add(block)
+                        at = immediate(at)
+        return found
 
     def dirty(self) -> dict[Block, Registers]:
         """For each block, the registers that differ from the state where it begins, by some way to it."""
@@ -182,13 +212,19 @@ class _Promotion:
         passed = []
         while (value := scope.values.get(register)) is None:
             passed.append(scope)
-            if scope.above is None:
+            above = scope.above or self.dominating(scope.block, register)
+            if above is None:
                 value = self.enter(scope.block, register)
                 break
-            scope = scope.above
+            scope = above
         for scope in passed:
             scope.values[register] = value
         return value
+
+    def dominating(self, block: Block, register: str) -> _Scope | None:
+        """The scope above that all ways to a block with several predecessors have the register from, if one has."""
+        above = self.dominators.immediate(block)
+        return None if above is None or block in self.joins.get(register, ()) else self.end[above]
 
     def enter(self, block: Block, register: str) -> Value:
         """The value of a register where a block begins that is an entry or has several predecessors."""
@@ -228,6 +264,17 @@ class _Promotion:
                 if registers:
                     values = self.end[block].values
                     edge.args = (*edge.args, *[values[register] for register in registers])
+
+
+def _iterated(frontiers: dict[Block, set[Block]], blocks: list[Block]) -> set[Block]:
+    """The frontiers of blocks, those of these, and so on."""
+    found: set[Block] = set()
+    work = list(blocks)
+    while work:
+        new = frontiers.get(work.pop(), found) - found
+        found |= new
+        work += new
+    return found
 
 
 def _set(register: str, value: Value) -> Value:
