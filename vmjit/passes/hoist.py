@@ -155,22 +155,22 @@ class _Loops:
         Before the loop they are made of what enters the header, and leave where the header's own would.
         """
         found: dict[Block, Test] = {}
+        backs = [before for before, _ in self.predecessors[header] if self.dominates(header, before)]
         for block in self.region.blocks:
             address = _checked(block) if block is not header and block.terminator is not None else None
-            if address is None or not self.is_in_every_round(header, block.end.edges[0].block, address):
+            if address is None or not self.is_in_every_round(header, backs, block.end.edges[0].block, address):
                 continue
             test = self.advancing(header, address)
             if test is not None:
                 found[block] = test
         return found
 
-    def is_in_every_round(self, header: Block, block: Block, address: Value) -> bool:
-        """Whether no way back passes by a block, which accesses that address."""
-        backs = [before for before, _ in self.predecessors[header] if self.dominates(header, before)]
+    def is_in_every_round(self, header: Block, backs: list[Block], block: Block, address: Value) -> bool:
+        """Whether none of the ways back passes by a block, which accesses that address."""
         return (
-            _accesses(block, address)
-            and self.dominates(header, block)
+            self.dominates(header, block)
             and all(self.dominates(block, back) for back in backs)
+            and _accesses(block, address)
         )
 
     def advancing(self, header: Block, address: Value) -> Test | None:

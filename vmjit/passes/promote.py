@@ -80,7 +80,8 @@ class _Promotion:
             self.replaced[value] = self.read_start(block, str(value.attr))
         stores: Stores = {}
         for block in blocks:
-            stores |= self.settled(block, dirty[block])
+            if len(self.written[block]) > 1:
+                stores |= self.settled(block, dirty[block])
             if block.end.leaves:
                 stores[block] = [
                     _set(register, self.read_end(block, register)) for register in self.names(self.after(block, dirty))
@@ -154,14 +155,14 @@ class _Promotion:
         for block in self.region.blocks:
             self.effects[block] = self.effect(block)
         found: dict[Block, Registers] = dict.fromkeys(self.region.blocks, 0)
-        work = list(self.region.blocks)
+        work = self.region.blocks[::-1]  # from the top down
         while work:
             block = work.pop()
             after = self.after(block, found)
-            for successor in block.successors():
-                if after & ~found[successor]:
-                    found[successor] |= after
-                    work.append(successor)
+            for edge in block.end.edges:
+                if after & ~found[edge.block]:
+                    found[edge.block] |= after
+                    work.append(edge.block)
         return found
     def effect(self, block: Block) -> tuple[Registers, Registers]:
         """Which of the registers that are dirty where the block begins are so where it ends, and which are in any case.
@@ -188,7 +189,7 @@ class _Promotion:
         """What to store before each `settle` of a block; the count of instructions has a word of its own there."""
         stores: Stores = {}
         now: dict[str, Value] = {}
-        pending = set(self.names(dirty)) if len(self.written[block]) > 1 else set()
+        pending = set(self.names(dirty))
         for part, following in pairwise(self.written[block]):
             assert following.settle is not None
             now |= part.values
@@ -202,7 +203,8 @@ class _Promotion:
         return stores
 
     def read_end(self, block: Block, register: str) -> Value:
-        return self.read(self.end[block], register)
+        end = self.end[block]
+        return end.values.get(register) or self.read(end, register)
 
     def read_start(self, block: Block, register: str) -> Value:
         return self.read(self.start[block], register)
