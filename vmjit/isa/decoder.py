@@ -6,7 +6,7 @@ node, a child < 0 is ~index into `rows`. Rows are tried in order until (word & m
 with one that matches everything and means "illegal".
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 
@@ -92,12 +92,12 @@ class DecodeTable:
         shift, width = split
         at = len(self.nodes)
         self.nodes += [shift, width] + [0] * (1 << width)
-        bits = ((1 << width) - 1) << shift
-        for value in range(1 << width):
-            subset = [
-                i for i in chosen if not (self.variants[i].match ^ (value << shift)) & self.variants[i].mask & bits
-            ]
-            self.nodes[at + 2 + value] = self._build(subset, free & ~bits)
+        subsets: list[list[int]] = [[] for _ in range(1 << width)]
+        for index in chosen:
+            for value in _values(self.variants[index], shift, width):
+                subsets[value].append(index)
+        for value, subset in enumerate(subsets):
+            self.nodes[at + 2 + value] = self._build(subset, free & ~(((1 << width) - 1) << shift))
         return at
 
     def _run(self, chosen: list[int]) -> int:
@@ -108,6 +108,17 @@ class DecodeTable:
             self.rows.append(Row(variant.mask, variant.match, -1 if variant.instruction.reserved else index))
         self.rows.append(Row(0, 0, -1))
         return ~first
+
+
+def _values(variant: Variant, shift: int, width: int) -> Iterator[int]:
+    """What some bits of an instruction may be: all ways to choose those that it does not fix."""
+    ones = (1 << width) - 1
+    fixed = variant.match >> shift & ones
+    open_bits = chosen = ~(variant.mask >> shift) & ones
+    while chosen:
+        yield fixed | chosen
+        chosen = (chosen - 1) & open_bits
+    yield fixed
 
 
 def _depth(instruction: Instruction) -> int:

@@ -382,10 +382,7 @@ def run(region: Region) -> Region:
 
 
 def _replace(args: tuple[Value, ...], replaced: dict[Value, Value]) -> tuple[Value, ...]:
-    for arg in args:
-        if arg in replaced:
-            return tuple([replaced.get(arg, arg) for arg in args])
-    return args
+    return tuple([replaced.get(arg, arg) for arg in args])
 
 
 def _fold_block(block: Block, replaced: dict[Value, Value]) -> None:
@@ -432,8 +429,11 @@ def _fold_block(block: Block, replaced: dict[Value, Value]) -> None:
         return found
 
     for value in block.ops:
-        if value.args and replaced:
-            value.args = _replace(value.args, replaced)
+        if replaced:
+            for arg in value.args:
+                if arg in replaced:
+                    value.args = _replace(value.args, replaced)
+                    break
         if value.op in FOLDED:
             found = settle(value)
             if found is not value:
