@@ -6,7 +6,7 @@ the state; the count stays in its argument until code leaves. Guest memory is ac
 access is dropped, doubled or reordered: another thread or a fault may look at it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
@@ -219,7 +219,7 @@ class _Lowering:
     # Operations.
 
     def operation(self, value: Value) -> None:
-        _way(value.op)(self, value)
+        getattr(self, _way(value.op))(value)
 
     def float(self, value: Value) -> None:
         for line in floats.LOWER[value.op.name](value, self.use(value), [self.use(a) for a in value.args]):
@@ -230,7 +230,8 @@ class _Lowering:
     def template(self, value: Value) -> None:
         name, args = value.op.name, value.args
         result = self.use(value)
-        self.emit(_template(name, value.type or "", args[0].type or "").format(*map(self.use, args), r=result))
+        template = _typed(LOWER[name], value.type or "", args[0].type or "")
+        self.emit(template.format(*map(self.use, args), r=result))
         if name in NARROWING and _is_loaded(args[0]):
             self.keep(value)
 
@@ -575,22 +576,22 @@ class _Lowering:
 
 
 @cache
-def _way(op: Op) -> Callable[[_Lowering, Value], None]:
+def _way(op: Op) -> str:
     """The method that writes an operation."""
     if op.name in LOWER:
-        return _Lowering.template
+        return "template"
     if op.name in floats.LOWER:
-        return _Lowering.float
+        return "float"
     if op.name.startswith(ATOMIC_PREFIX) and op.writes_memory:
-        return _Lowering.read_modify_write
-    return getattr(_Lowering, f"op_{op.name}")  # type: ignore[no-any-return]
+        return "read_modify_write"
+    return f"op_{op.name}"
 
 
 @cache
-def _template(name: str, result: str, operand: str) -> str:
-    """The template of an operation with all about types filled in: {r} and the operands are left."""
+def _typed(template: str, result: str, operand: str) -> str:
+    """A template with all about types filled in: {r} and the operands are left."""
     width = WIDTH[result]
-    return LOWER[name].format(
+    return template.format(
         *("{0}", "{1}", "{2}"),
         **{"r": "{r}", "t": LLVM_TYPE.get(result, result), "w": width, "w1": width - 1, "s": result},
         **{"t0": LLVM_TYPE.get(operand, operand), "s0": operand},

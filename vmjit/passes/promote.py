@@ -23,7 +23,7 @@ Registers = int  # a set of them: bit n for the register with number n
 
 
 def run(region: Region) -> Region:
-    """Entry blocks must not be entered from inside the region."""
+    """Entry blocks must not be entered from inside the region, and lead to all other blocks."""
     _Promotion(region).run()
     return region
 
@@ -164,6 +164,7 @@ class _Promotion:
                     found[edge.block] |= after
                     work.append(edge.block)
         return found
+
     def effect(self, block: Block) -> tuple[Registers, Registers]:
         """Which of the registers that are dirty where the block begins are so where it ends, and which are in any case.
 
