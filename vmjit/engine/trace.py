@@ -12,13 +12,12 @@ from vmjit.codegen.native import INTERPRETED_ONLY, why_not_native
 from vmjit.ir.block import Block, Edge, Region, Terminator, Value
 from vmjit.ir.emit import Emitter
 from vmjit.ir.layout import ENGINE_WORDS, SLOT_SCALE, SLOT_SIZE, Layout
-from vmjit.ir.ops import OPS
+from vmjit.ir.ops import Op
 from vmjit.isa.bits import Bits
 from vmjit.isa.cpu import Cpu
 from vmjit.isa.instruction import Instruction
 
 _VOLATILE = frozenset(ENGINE_WORDS) - {"instret"}
-_ACCESSES = frozenset(op.name for op in OPS.values() if (op.reads_memory or op.writes_memory) and op.operands)
 FLOWS = 4096  # to remember: an instruction's is asked for by each region that it gets into, and by copies of loops
 DISPATCH_SHIFT = (SLOT_SIZE // SLOT_SCALE).bit_length() - 1  # instructions start at multiples of this power of two
 
@@ -35,10 +34,9 @@ class ForwardingEmitter(Emitter):
         self.block = block
         self.known = {}
 
-    def emit(self, name: str, type: str | None, *args: Value, attr: int | str | None = None) -> Value:
-        if self.precise and name in _ACCESSES:
-            super().emit("settle", None)
-        return super().emit(name, type, *args, attr=attr)
+    def before_access(self, op: Op) -> None:
+        if self.precise and op.operands:  # fences have none
+            self.emit("settle", None)
 
     def get(self, register: str) -> Value:
         known = self.known.get(register)

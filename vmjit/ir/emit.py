@@ -5,9 +5,10 @@ Folding here is what tracing needs to turn instruction fields into constants; pa
 
 from vmjit.ir.block import CONST, Block, Edge, Region, Terminator, Value
 from vmjit.ir.interpret import MEANING, evaluate
-from vmjit.ir.ops import AA, OPS
+from vmjit.ir.ops import AA, OPS, Op
 from vmjit.ir.types import FLOATS, MASK, WIDTH
 
+_GET, _SET = OPS["get"], OPS["set"]
 _FOLDABLE = frozenset(OPS[name] for name in MEANING)
 _UNMIXED = frozenset(op for op in OPS.values() if op.operands == AA)
 _FAULTING = frozenset(op for op in OPS.values() if op.reads_memory or op.writes_memory)
@@ -37,16 +38,24 @@ class Emitter:
             known = self._folded(name, type, args) or self._identity(name, args)
             if known is not None:
                 return known
-        value = Value(op, type, args, attr, self.pc if op in _FAULTING else None)
-        self.block.ops.append(value)
-        return value
+        if op not in _FAULTING:
+            return self._append(Value(op, type, args, attr))
+        self.before_access(op)
+        return self._append(Value(op, type, args, attr, self.pc))
 
     def get(self, register: str) -> Value:
         """The value of a guest register."""
-        return self.emit("get", "i64", attr=register)
+        return self._append(Value(_GET, "i64", (), register))
 
     def set(self, register: str, value: Value) -> None:
-        self.emit("set", None, value, attr=register)
+        self._append(Value(_SET, None, (value,), register))
+
+    def before_access(self, op: Op) -> None:
+        """For emitters that have something to do before memory is accessed."""
+
+    def _append(self, value: Value) -> Value:
+        self.block.ops.append(value)
+        return value
 
     def _folded(self, name: str, type: str | None, args: tuple[Value, ...]) -> Value | None:
         """The result if all operands are constants."""
