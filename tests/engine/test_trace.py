@@ -105,18 +105,18 @@ def test_flow_of_riscv(text: str, expected: Flow) -> None:
 def test_registers_are_read_once_and_known_after_a_write() -> None:
     region = Region("main")
     emitter = ForwardingEmitter(region, region.new_block())
-    first = emitter.emit("get", "i64", attr="r1")
-    assert emitter.emit("get", "i64", attr="r1") is first
-    emitter.emit("set", None, first, attr="r2")
-    assert emitter.emit("get", "i64", attr="r2") is first
+    first = emitter.get("r1")
+    assert emitter.get("r1") is first
+    emitter.set("r2", first)
+    assert emitter.get("r2") is first
     emitter.begin(region.new_block())
-    assert emitter.emit("get", "i64", attr="r1") is not first
+    assert emitter.get("r1") is not first
 
 
 def test_what_the_host_changes_is_read_each_time() -> None:
     region = Region("main")
     emitter = ForwardingEmitter(region, region.new_block())
-    assert emitter.emit("get", "i64", attr="limit") is not emitter.emit("get", "i64", attr="limit")
+    assert emitter.get("limit") is not emitter.get("limit")
 
 
 def test_known_fields_fold() -> None:

@@ -67,7 +67,7 @@ def test_serve(tmp_path: Path) -> None:
     assert first[:2] == (0, True) and second[:2] == (1, True) and refused == (2, True, None)
     assert Region.from_bytes(first[2][0]) == Region.from_bytes(second[2][0])
     assert (first[2][2], second[2][2]) == (False, True)
-    assert set(second[2][1]) == {"form"} and {"form", "trace", "passes", "lower", "emit"} <= set(first[2][1])
+    assert set(second[2][1]) == {"tables", "form"} and {"form", "trace", "passes", "lower", "emit"} <= set(first[2][1])
 
 
 def test_what_goes_wrong_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:

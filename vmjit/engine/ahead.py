@@ -202,7 +202,7 @@ class Finder:
             if step is None:
                 self.known[at] = None
             else:
-                traits = self.tracer.traits_of(step.instruction, step.fields, step.size)
+                traits = step.traits
                 flow = self.tracer.flow_of(step.instruction, step.fields, at, step.size) if traits.ends else None
                 self.known[at] = step.size, flow
         return self.known[at]

@@ -22,7 +22,7 @@ class Code:
         self.ways = {page: memoryview(ways).cast("H") for page, _, _, ways in chunks if ways}
         self.is_profiled = bool(self.slots)
         self.went: dict[int, list[int]] = {}
-        for site, target in sorted(set(jumps)):
+        for site, target in set(jumps):
             self.went.setdefault(site, []).append(target)
 
     @staticmethod
@@ -51,7 +51,8 @@ class Code:
 
     def fetch(self, address: int, size: int) -> int | None:
         """Little-endian bits; None where there is no code."""
-        found = self.bytes(address, size)
+        page, start = self.pages.get(address >> PAGE_BITS, b""), address % PAGE_SIZE
+        found = page[start : start + size] if start + size <= len(page) else self.bytes(address, size)
         return None if found is None else int.from_bytes(found, "little")
 
     def executed(self, address: int) -> bool:
@@ -68,5 +69,5 @@ class Code:
         return max(1, min(999, taken * 1000 // ODDS_SCALE)) if taken else None
 
     def targets(self, site: int) -> list[int]:
-        """Where an indirect jump went."""
-        return self.went.get(site, [])
+        """Where an indirect jump went, in ascending order."""
+        return sorted(self.went.get(site, ()))

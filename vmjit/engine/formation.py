@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from vmjit.engine.cache import digest
 from vmjit.engine.code import Code
-from vmjit.engine.trace import Tracer
+from vmjit.engine.trace import Tracer, Traits
 from vmjit.isa.decoder import DecodeTable
 from vmjit.isa.instruction import Decoded, Instruction
 
@@ -31,11 +31,8 @@ class Step:
     instruction: Instruction
     fields: Mapping[str, int]
     decoded: Decoded
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        return self.decoded.size
+    size: int  # bytes
+    traits: Traits
 
     def text(self, pc: int) -> str:
         """Assembly text."""
@@ -107,7 +104,7 @@ class Former:
                 self.words[key] = None
             else:
                 base, fields = decoded.expand()
-                self.words[key] = Step(base, fields, decoded)
+                self.words[key] = Step(base, fields, decoded, size, self.tracer.traits_of(base, fields, size))
         return self.words[key]
 
 
@@ -120,7 +117,7 @@ class _Formation:
         self.code = code
         self.limit = limit
         self.steps: dict[int, Step] = {}
-        self.entries: list[int] = []
+        self.entries: dict[int, None] = {}  # in the order in which they were found
         self.leaders: set[int] = set()
         self.near: set[int] = set()  # what executed code may go to and is close by, executed or not
         self.queue: deque[int] = deque()
@@ -138,8 +135,8 @@ class _Formation:
             return None
         for point, functions in self.returns.items():
             inside = functions and all(function in self.steps for function in functions)
-            if not inside and point not in self.entries:
-                self.entries.append(point)
+            if not inside:
+                self.entries[point] = None
         entries = tuple(entry for entry in self.entries if entry in self.steps)[:MAX_ENTRIES]
         targets = {}
         for site in self.unknown:
@@ -157,7 +154,7 @@ class _Formation:
             step = self.former.step(at, self.code)
             if step is None:
                 return
-            traits = self.tracer.traits_of(step.instruction, step.fields, step.size)
+            traits = step.traits
             following = at + step.size
             if traits.alone:
                 if at != pc:
@@ -202,5 +199,4 @@ class _Formation:
         """An address that is entered from outside."""
         self.leaders.add(address)
         self.queue.append(address)
-        if address not in self.entries:
-            self.entries.append(address)
+        self.entries[address] = None

@@ -6,19 +6,19 @@ instruction goes on is decided here: at a block of the region, or outside it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 from vmjit.codegen.native import INTERPRETED_ONLY, why_not_native
 from vmjit.ir.block import Block, Edge, Region, Terminator, Value
 from vmjit.ir.emit import Emitter
 from vmjit.ir.layout import ENGINE_WORDS, SLOT_SCALE, SLOT_SIZE, Layout
-from vmjit.ir.ops import OPS
+from vmjit.ir.ops import Op
 from vmjit.isa.bits import Bits
 from vmjit.isa.cpu import Cpu
 from vmjit.isa.instruction import Instruction
 
 _VOLATILE = frozenset(ENGINE_WORDS) - {"instret"}
-_ACCESSES = frozenset(op.name for op in OPS.values() if (op.reads_memory or op.writes_memory) and op.operands)
+FLOWS = 4096  # to remember: an instruction's is asked for by each region that it gets into, and by copies of loops
 DISPATCH_SHIFT = (SLOT_SIZE // SLOT_SCALE).bit_length() - 1  # instructions start at multiples of this power of two
 
 
@@ -34,18 +34,24 @@ class ForwardingEmitter(Emitter):
         self.block = block
         self.known = {}
 
-    def emit(self, name: str, type: str | None, *args: Value, attr: int | str | None = None) -> Value:
-        if name == "get" and attr not in _VOLATILE:
-            register = str(attr)
-            known = self.known.get(register)
-            if known is None:
-                known = self.known[register] = super().emit(name, type, *args, attr=attr)
-            return known
-        if name == "set":
-            self.known[str(attr)] = args[0]
-        elif self.precise and name in _ACCESSES:
-            super().emit("settle", None)
-        return super().emit(name, type, *args, attr=attr)
+    def before_access(self, op: Op) -> None:
+        if self.precise and op.operands:  # fences have none
+            self.emit("settle", None)
+
+    def get(self, register: str) -> Value:
+        known = self.known.get(register)
+        if known is None:
+            known = super().get(register)
+            self.know(register, known)
+        return known
+
+    def set(self, register: str, value: Value) -> None:
+        self.know(register, value)
+        super().set(register, value)
+
+    def know(self, register: str, value: Value) -> None:
+        if register not in _VOLATILE:
+            self.known[register] = value
 
 
 class RegionCpu(Cpu):
@@ -193,6 +199,7 @@ class Tracer:
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self.traits = cache(self._traits)
+        self.flow = lru_cache(FLOWS)(self._flow)
 
     def traits_of(self, instruction: Instruction, fields: Mapping[str, int], size: int) -> Traits:
         structural = tuple((n, v) for n, v in fields.items() if instruction.operands[n].structural is not None)
@@ -216,7 +223,10 @@ class Tracer:
 
     def flow_of(self, instruction: Instruction, fields: Mapping[str, int], pc: int, size: int) -> Flow:
         """Where an instruction that ends a block leads."""
-        region, _ = trace_alone(self.layout, instruction, fields, pc, size)
+        return self.flow(instruction, tuple(fields.items()), pc, size)
+
+    def _flow(self, instruction: Instruction, fields: tuple[tuple[str, int], ...], pc: int, size: int) -> Flow:
+        region, _ = trace_alone(self.layout, instruction, dict(fields), pc, size)
         targets: list[int] = []
         calls: list[int] = []
         unknown, returns = "", False

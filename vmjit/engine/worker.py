@@ -169,9 +169,11 @@ class Worker:
     ) -> tuple[bytes, dict[str, float], bool] | None:
         """A region as cache.Region's bytes, seconds by stage, whether it was cached; None: it cannot be compiled."""
         began = perf_counter()
+        former = self.former  # the first region waits until it is made
+        ready = perf_counter()
         code = Code(chunks, jumps)
-        plan = self.former.form(pc, code, limit, entries)
-        seconds = {"form": perf_counter() - began}
+        plan = former.form(pc, code, limit, entries)
+        seconds = {"tables": ready - began, "form": perf_counter() - ready}
         if plan is None:
             return None
         ranges = plan.ranges()

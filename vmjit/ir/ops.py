@@ -13,7 +13,7 @@ Shift and rotate amounts are taken modulo the width.
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # one object for each, which passes look up in sets
 class Op:
     """One operation.
 

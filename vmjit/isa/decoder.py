@@ -6,7 +6,7 @@ node, a child < 0 is ~index into `rows`. Rows are tried in order until (word & m
 with one that matches everything and means "illegal".
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 
@@ -38,6 +38,7 @@ class DecodeTable:
     def __init__(self, instructions: InstructionSet, lengths: tuple[tuple[int, int, int], ...]) -> None:
         instructions.check()
         self.lengths = lengths
+        self.parcel = min(size for _, _, size in lengths)  # bytes to fetch before the length is known
         self.variants = [variant for made in instructions.instructions for variant in _variants(made)]
         self.nodes: list[int] = []
         self.rows: list[Row] = []
@@ -46,14 +47,12 @@ class DecodeTable:
             chosen = [i for i, v in enumerate(self.variants) if v.instruction.encoding.size == size]
             self.roots[size] = self._build(chosen, (1 << (8 * size)) - 1)
 
-    @property
-    def parcel(self) -> int:
-        """Bytes to fetch before the length is known."""
-        return min(size for _, _, size in self.lengths)
-
     def size(self, parcel: int) -> int:
         """The length in bytes of the instruction that starts with these bits; 0 if no length rule matches."""
-        return next((size for mask, match, size in self.lengths if parcel & mask == match), 0)
+        for mask, match, size in self.lengths:
+            if parcel & mask == match:
+                return size
+        return 0
 
     def find(self, word: int, size: int) -> int:
         """The index of the variant that matches, or -1."""
@@ -93,12 +92,12 @@ class DecodeTable:
         shift, width = split
         at = len(self.nodes)
         self.nodes += [shift, width] + [0] * (1 << width)
-        bits = ((1 << width) - 1) << shift
-        for value in range(1 << width):
-            subset = [
-                i for i in chosen if not (self.variants[i].match ^ (value << shift)) & self.variants[i].mask & bits
-            ]
-            self.nodes[at + 2 + value] = self._build(subset, free & ~bits)
+        subsets: list[list[int]] = [[] for _ in range(1 << width)]
+        for index in chosen:
+            for value in _values(self.variants[index], shift, width):
+                subsets[value].append(index)
+        for value, subset in enumerate(subsets):
+            self.nodes[at + 2 + value] = self._build(subset, free & ~(((1 << width) - 1) << shift))
         return at
 
     def _run(self, chosen: list[int]) -> int:
@@ -109,6 +108,17 @@ class DecodeTable:
             self.rows.append(Row(variant.mask, variant.match, -1 if variant.instruction.reserved else index))
         self.rows.append(Row(0, 0, -1))
         return ~first
+
+
+def _values(variant: Variant, shift: int, width: int) -> Iterator[int]:
+    """What some bits of an instruction may be: all ways to choose those that it does not fix."""
+    ones = (1 << width) - 1
+    fixed = variant.match >> shift & ones
+    open_bits = chosen = ~(variant.mask >> shift) & ones
+    while chosen:
+        yield fixed | chosen
+        chosen = (chosen - 1) & open_bits
+    yield fixed
 
 
 def _depth(instruction: Instruction) -> int:

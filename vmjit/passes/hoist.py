@@ -9,11 +9,13 @@ round accesses. Where a test fails, the region is left as the header's check wou
 """
 
 from collections.abc import Iterator
+from functools import cached_property
 
 from vmjit.ir.block import CONST, Block, Edge, Region, Terminator, Value
 from vmjit.ir.ops import OPS
 from vmjit.ir.types import signed
 from vmjit.passes.access import root_of
+from vmjit.passes.dominators import Dominators
 from vmjit.passes.edit import remove_unreachable
 
 STRIDE_BITS = 29  # a stride that is not known must be below 2**29 in size
@@ -86,13 +88,19 @@ class _Loops:
     def __init__(self, region: Region) -> None:
         self.region = region
         self.predecessors = region.predecessors()
-        self.home = {value: block for block in region.blocks for value in (*block.params, *block.ops)}
-        self.dominators = _dominators(region, self.predecessors)
+        before = {block: [other for other, _ in found] for block, found in self.predecessors.items()}
+        self.dominators = Dominators(region, before)
+        self.dominates = self.dominators.dominates
+
+    @cached_property
+    def home(self) -> dict[Value, Block]:
+        """Where values are defined, but for those of the tests that are added."""
+        return {value: block for block in self.dominators.blocks for value in (*block.params, *block.ops)}
 
     def hoist(self, header: Block) -> None:
         """Hoist the check of one block, if its address advances by little on every way back."""
         address = _checked(header)
-        if address is None:
+        if address is None or not any(self.dominates(header, block) for block, _ in self.predecessors[header]):
             return
         leaves, constant = _leaves(address)
         for number, param in enumerate(header.params):
@@ -112,9 +120,6 @@ class _Loops:
             for block in others_too:
                 self.drop(block)
             return
-
-    def dominates(self, block: Block, other: Block) -> bool:
-        return block in self.dominators.get(other, ())
 
     def is_invariant(self, value: Value, header: Block) -> bool:
         """Whether it is the same in every round: defined above the header, or a parameter that stays as it is."""
@@ -150,22 +155,22 @@ class _Loops:
         Before the loop they are made of what enters the header, and leave where the header's own would.
         """
         found: dict[Block, Test] = {}
+        backs = [before for before, _ in self.predecessors[header] if self.dominates(header, before)]
         for block in self.region.blocks:
             address = _checked(block) if block is not header and block.terminator is not None else None
-            if address is None or not self.is_in_every_round(header, block.end.edges[0].block, address):
+            if address is None or not self.is_in_every_round(header, backs, block.end.edges[0].block, address):
                 continue
             test = self.advancing(header, address)
             if test is not None:
                 found[block] = test
         return found
 
-    def is_in_every_round(self, header: Block, block: Block, address: Value) -> bool:
-        """Whether no way back passes by a block, which accesses that address."""
-        backs = [before for before, _ in self.predecessors[header] if self.dominates(header, before)]
+    def is_in_every_round(self, header: Block, backs: list[Block], block: Block, address: Value) -> bool:
+        """Whether none of the ways back passes by a block, which accesses that address."""
         return (
-            _accesses(block, address)
-            and self.dominates(header, block)
+            self.dominates(header, block)
             and all(self.dominates(block, back) for back in backs)
+            and _accesses(block, address)
         )
 
     def advancing(self, header: Block, address: Value) -> Test | None:
@@ -277,22 +282,3 @@ def _small(strides: tuple[Value, ...], condition: Value) -> Iterator[Value]:
         small = Value(_ULT, "i1", (moved, span))
         condition = Value(_AND, "i1", (condition, small))
         yield from (bias, span, moved, small, condition)
-
-
-def _dominators(region: Region, predecessors: dict[Block, list[tuple[Block, Edge]]]) -> dict[Block, set[Block]]:
-    """For each block, those that every way to it passes, itself included."""
-    roots = dict.fromkeys((region.blocks[0], *region.entries.values()))
-    everything = set(region.blocks)
-    found = {block: {block} if block in roots else everything for block in region.blocks}
-    changed = True
-    while changed:
-        changed = False
-        for block in region.blocks:
-            if block in roots:
-                continue
-            above = set.intersection(*(found[p] for p, _ in predecessors[block])) if predecessors[block] else set()
-            above.add(block)
-            if len(above) != len(found[block]):
-                found[block] = above
-                changed = True
-    return found
