@@ -78,15 +78,21 @@ class Service:
         self.started = self.sent = 0
         self.failure: str | None = None
 
-    def submit(self, key: Any, make: Make, done: Done) -> None:
-        """Have something compiled; `done` is called in a thread of the service, or here if that cannot be."""
+    def submit(self, key: Any, make: Make, done: Done, *, first: bool = False) -> None:
+        """Have something compiled; `done` is called in a thread of the service, or here if that cannot be.
+
+        first: before all that is waiting.
+        """
         with self.lock:
-            self.waiting[key] = (make, done)
+            if first:
+                self.waiting = {key: (make, done), **self.waiting}
+            else:
+                self.waiting[key] = (make, done)
             told = self._next()
         _tell(told)
 
     def wait(self, request: tuple[Any, ...]) -> Any:
-        """Have something compiled now. Raises CompileError."""
+        """Have something compiled now, because the guest cannot go on without. Raises CompileError."""
         finished = allocate_lock()
         finished.acquire()
         answers: list[tuple[bool, Any]] = []
@@ -95,7 +101,7 @@ class Service:
             answers.append((worked, result))
             finished.release()
 
-        self.submit(object(), lambda: request, done)
+        self.submit(object(), lambda: request, done, first=True)
         finished.acquire()
         worked, result = answers[0]
         if not worked:

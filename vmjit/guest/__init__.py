@@ -38,6 +38,7 @@ class Guest:
     registers      architectural registers in the order to print and compare them
     hwcap          the auxiliary vector's AT_HWCAP
     description    module that holds `decode_table`
+    core           extensions that every program uses: their handlers are made first, others when they are met
     """
 
     name: str
@@ -51,6 +52,7 @@ class Guest:
     trap_sets: tuple[tuple[str, int], ...]
     registers: tuple[str, ...]
     description: str
+    core: tuple[str, ...]
 
     @cached_property
     def decode_table(self) -> "DecodeTable":
