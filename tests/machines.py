@@ -30,7 +30,8 @@ MakeNative = Callable[..., Native]
 
 @cache
 def guest_named(name: str) -> Guest:
-    return toy.guest if name == "toy" else guest.get(name)
+    toys = {made.name: made for made in (toy.guest, toy.bare)}
+    return toys[name] if name in toys else guest.get(name)
 
 
 def instructions_of(name: str) -> InstructionSet:
@@ -90,6 +91,11 @@ def interpreter_of(name: str) -> bytes:
     return worker_for(name).interpreter()
 
 
+@cache
+def handlers_of(name: str, group: int) -> bytes:
+    return worker_for(name).handlers(group)
+
+
 class Here:
     """The compile service without its process and its thread; `refuse` makes every region fail."""
 
@@ -118,6 +124,8 @@ class Here:
             return True, interpreter_of(self.worker.guest.name)
         if self.refuse:
             return False, self.refuse
+        if kind == "handlers":
+            return True, handlers_of(self.worker.guest.name, *arguments)
         try:
             if kind == "calls":
                 return True, self.worker.calls(*arguments)
@@ -148,12 +156,13 @@ def harts(
     make: type[Hart] = Hart,
     settings: Settings | None = None,
     worker: Worker | None = None,
+    cache: Cache = NO_CACHE,
 ) -> Iterator[Hart]:
     """A hart whose pc is at the first byte of `code`."""
     found = guest_named(guest)
     memory = memory_with(code, writable_code=writable_code)
     service = Here(worker or worker_for(guest))
-    hart = make(found, memory, service, NO_CACHE, settings or Settings(), tier=tier, sync=sync)  # type: ignore[arg-type]
+    hart = make(found, memory, service, cache, settings or Settings(), tier=tier, sync=sync)  # type: ignore[arg-type]
     hart.words[found.layout.word("pc")] = CODE
     try:
         yield hart

@@ -155,7 +155,7 @@ def test_decoded_words_are_kept() -> None:
 def test_which_way_branches_go_is_in_the_plan_and_the_ir() -> None:
     code = assemble("add r1, r1, r2\nbnez r1, 0x10000\nhalt")
     (page, data, executed, _), *_ = chunks_of(code, cold=())
-    ways = array("H", [0, 0x4000, 0]).tobytes().ljust(PAGE, b"\0")
+    ways = array("h", [0, -0x4000, 0]).tobytes().ljust(PAGE, b"\0")
     tracer = Tracer(toy.LAYOUT)
     plan = Former(toy.decode_table, tracer).form(CODE, Code([(page, data, executed, ways)]))
     assert plan is not None and plan.odds == {CODE + 2: 250}

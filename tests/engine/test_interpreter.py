@@ -12,9 +12,8 @@ from collections.abc import Iterator, Sequence
 import pytest
 from machines import CODE, PAGE, guest_named, interpreter_of
 
-from vmjit.codegen import profile
 from vmjit.codegen.lower import Place
-from vmjit.engine.interpreter import build, places_of
+from vmjit.engine.interpreter import Interpreter, places_of
 from vmjit.engine.native import Native
 from vmjit.errors import DescriptionError
 from vmjit.guest import Guest
@@ -72,9 +71,9 @@ def wide(**operands: str) -> DecodeTable:
 
 
 def test_operands_that_do_not_fit_are_an_error_of_the_description() -> None:
-    build(wide(a="15:0"), guest_named("toy").layout)
+    Interpreter(wide(a="15:0"), guest_named("toy").layout, ())
     with pytest.raises(DescriptionError, match=r"wide: its operands do not fit into 8 bytes"):
-        build(wide(a="9:0", b="9:0", c="9:0"), guest_named("toy").layout)
+        Interpreter(wide(a="9:0", b="9:0", c="9:0"), guest_named("toy").layout, ())
 
 
 def test_operand_larger_than_a_slot_holds() -> None:
@@ -147,9 +146,6 @@ class Stub:
         self.memory.close()
 
 
-CONDITIONAL = ("beq", "bne", "blt", "bge", "bltu", "bgeu", "bnez")  # these note which way they go
-
-
 def expected(guest: Guest, word: int) -> tuple[int, int]:
     """Handler number and operand word by the Python decoder."""
     table = guest.decode_table
@@ -167,8 +163,6 @@ def expected(guest: Guest, word: int) -> tuple[int, int]:
             assert operand.file.sink is not None
             value = operand.file.sink
         packed |= (value & ((1 << place.width) - 1)) << 8 * (place.offset - SLOT_OPERANDS)
-    if base.name in CONDITIONAL:
-        packed |= profile.ODDS_UNKNOWN
     return table.find(word, size) + 1, packed
 
 

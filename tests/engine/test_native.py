@@ -161,6 +161,12 @@ def test_an_interpreter_that_is_too_large_is_refused() -> None:
         Native(toy.LAYOUT, memory, large)
 
 
+def test_handlers_that_are_too_large_are_refused(native_of: MakeNative) -> None:
+    table = bytes(16)
+    with pytest.raises(ValueError, match=r"the interpreter would have \d+ bytes, more than"):
+        native_of().place_handlers(Blob(bytes(INTERPRETER_SIZE) + table, {"handlers": INTERPRETER_SIZE}))
+
+
 FOREIGN = """\
 import ctypes, faulthandler, signal, sys
 sys.path[:0] = {path!r}

@@ -11,7 +11,6 @@ from vmjit.ir.layout import (
     JUMP_OFFSET,
     ODDS_SCALE,
     SLOT_ODDS,
-    SLOT_OPERANDS,
     SLOT_SIZE,
     WORD,
 )
@@ -20,7 +19,6 @@ NOTED = ("call", "indirect")  # chains whose targets are noted; an interpreter h
 SLOT_INDEX_SHIFT = SLOT_SIZE.bit_length() - 1
 
 ODDS_SHIFT = 5  # the last 32 times or so count
-ODDS_UNKNOWN = ODDS_SCALE // 2 << 8 * (SLOT_ODDS - SLOT_OPERANDS)  # in the operands of a branch that is decoded
 
 
 def count(slot: str, tag: str) -> tuple[str, str]:
@@ -56,10 +54,11 @@ store i64 %{tag}.to, ptr %{tag}.second, align 8"""
 
 def odds(slot: str, taken: bool, tag: str) -> str:
     """Text that notes which way a conditional branch goes: a moving average."""
-    added = f"\n%{tag}.new = add i16 %{tag}.rest, {(ODDS_SCALE - 1) >> ODDS_SHIFT}" if taken else ""
+    step = ((ODDS_SCALE - 1) >> ODDS_SHIFT) * (1 if taken else -1)
     return f"""\
 %{tag}.odds = getelementptr i8, ptr {slot}, i64 {SLOT_ODDS}
 %{tag}.old = load i16, ptr %{tag}.odds, align 2
-%{tag}.share = lshr i16 %{tag}.old, {ODDS_SHIFT}
-%{tag}.rest = sub i16 %{tag}.old, %{tag}.share{added}
-store i16 %{tag}.{"new" if taken else "rest"}, ptr %{tag}.odds, align 2"""
+%{tag}.share = ashr i16 %{tag}.old, {ODDS_SHIFT}
+%{tag}.rest = sub i16 %{tag}.old, %{tag}.share
+%{tag}.new = add i16 %{tag}.rest, {step}
+store i16 %{tag}.new, ptr %{tag}.odds, align 2"""

@@ -19,7 +19,7 @@ class Code:
     def __init__(self, chunks: Collection[Chunk], jumps: Iterable[tuple[int, int]] = ()) -> None:
         self.pages = {page: code for page, code, _, _ in chunks}
         self.slots = {page: memoryview(executed).cast("Q") for page, _, executed, _ in chunks if executed}
-        self.ways = {page: memoryview(ways).cast("H") for page, _, _, ways in chunks if ways}
+        self.ways = {page: memoryview(ways).cast("h") for page, _, _, ways in chunks if ways}
         self.is_profiled = bool(self.slots)
         self.went: dict[int, list[int]] = {}
         for site, target in set(jumps):
@@ -63,10 +63,10 @@ class Code:
         return slots is not None and slots[address % PAGE_SIZE // 2] != 0
 
     def odds(self, address: int) -> int | None:
-        """How often of 1000 times the branch at an address was taken lately, 1 to 999; None if it never ran."""
+        """How often of 1000 times the branch at an address was taken lately, 1 to 999; None if nobody knows."""
         ways = self.ways.get(address >> PAGE_BITS)
         taken = 0 if ways is None else ways[address % PAGE_SIZE // 2]
-        return max(1, min(999, taken * 1000 // ODDS_SCALE)) if taken else None
+        return max(1, min(999, (taken + ODDS_SCALE) * 500 // ODDS_SCALE)) if taken else None
 
     def targets(self, site: int) -> list[int]:
         """Where an indirect jump went, in ascending order."""

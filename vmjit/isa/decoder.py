@@ -92,13 +92,24 @@ class DecodeTable:
         shift, width = split
         at = len(self.nodes)
         self.nodes += [shift, width] + [0] * (1 << width)
-        subsets: list[list[int]] = [[] for _ in range(1 << width)]
-        for index in chosen:
-            for value in _values(self.variants[index], shift, width):
-                subsets[value].append(index)
-        for value, subset in enumerate(subsets):
-            self.nodes[at + 2 + value] = self._build(subset, free & ~(((1 << width) - 1) << shift))
+        bits = ((1 << width) - 1) << shift
+        for value, subset in enumerate(self._distributed(chosen, shift, width)):
+            self.nodes[at + 2 + value] = self._build(subset, free & ~bits)
         return at
+
+    def _distributed(self, chosen: list[int], shift: int, width: int) -> list[list[int]]:
+        """For each value of a run of bits, those of the variants that it may belong to."""
+        found: list[list[int]] = [[] for _ in range(1 << width)]
+        every = (1 << width) - 1
+        for i in chosen:
+            mask, match = self.variants[i].mask >> shift & every, self.variants[i].match >> shift & every
+            if mask == every:
+                found[match].append(i)
+                continue
+            for value in range(1 << width):
+                if not (value ^ match) & mask:
+                    found[value].append(i)
+        return found
 
     def _run(self, chosen: list[int]) -> int:
         """Rows in order of specificity: what lies within another comes before it."""

@@ -21,4 +21,5 @@ guest = Guest(
     trap_sets=(("reserved_address", NO_RESERVATION),),  # a store-conditional after it fails
     registers=(*(f"x{n}" for n in range(32)), *(f"f{n}" for n in range(32)), "fflags", "frm"),
     description="vmjit.guest.riscv.instructions",
+    core=("I",),
 )
