@@ -1,8 +1,9 @@
 """Guest registers become SSA values inside a region; what changed is stored where the region is left.
 
 After it, registers are read at the entries only, and written in leaving blocks and before `settle` only, and there only
-those that differ from the state at that very point. Values meeting at a join become block parameters, made on demand as
-in Braun et al., "Simple and Efficient Construction of Static Single Assignment Form", 2013.
+those that differ from the state at that very point. Different values that meet become block parameters, made on demand
+as in Braun et al., "Simple and Efficient Construction of Static Single Assignment Form", 2013, and only where dominance
+frontiers say that values may differ: of those that Braun's way makes, flow.py would remove two thirds again.
 """
 
 from dataclasses import dataclass
