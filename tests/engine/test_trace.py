@@ -1,5 +1,7 @@
 """What tracing one instruction tells: traits, where control goes on, and what folds on the way."""
 
+import random
+
 import pytest
 import toy
 from machines import CODE, guest_named, instructions_of
@@ -127,3 +129,30 @@ def test_known_fields_fold() -> None:
     found = decoded("bnez r1, 0x10010")
     region, _ = trace_alone(toy.LAYOUT, *found.expand(), CODE, 2)
     assert all(block.end.args[0].is_const for block in region.blocks if block.end.kind == "chain")
+
+
+@pytest.mark.parametrize("name", ["toy", "riscv64"])
+def test_flow_is_remembered_for_other_addresses_and_offsets(name: str) -> None:
+    """What one tracer knows from other instructions is what another finds out."""
+    guest = guest_named(name)
+    one, chance, ends = Tracer(guest.layout), random.Random(1), set()
+    for variant in guest.decode_table.variants:
+        word = variant.match | (chance.getrandbits(32) & ~variant.mask)
+        for pc, more in ((CODE, 0), (CODE + 0x12344, 0x7FF00000)):
+            found = guest.decode_table.decode_word(word ^ (more & ~variant.mask), variant.instruction.encoding.size)
+            if not isinstance(found, Decoded):
+                continue
+            base, fields = found.expand()
+            if one.traits_of(base, fields, found.size).ends:
+                ends.add(base.name)
+                assert one.flow_of(base, fields, pc, found.size) == Tracer(guest.layout).flow_of(
+                    base, fields, pc, found.size
+                )
+                direct = {
+                    block.end.args[0].attr
+                    for block in trace_alone(guest.layout, base, fields, pc, found.size)[0].blocks
+                    if block.terminator is not None and block.end.kind == "chain" and block.end.args[0].is_const
+                }
+                flow = one.flow_of(base, fields, pc, found.size)
+                assert {*flow.targets, *flow.calls} == direct
+    assert len(ends) > 3

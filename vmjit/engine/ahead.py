@@ -104,8 +104,8 @@ class Finder:
         self.former = Former(guest.decode_table, self.tracer)
         self.known: dict[int, tuple[int, Flow | None] | None] = {}
 
-    def functions(self, starts: Iterable[int]) -> dict[int, Function]:
-        """Those at these addresses, those that they call, and so on."""
+    def functions(self, starts: Iterable[int], note: Callable[[int], None] = lambda count: None) -> dict[int, Function]:
+        """Those at these addresses, those that they call, and so on; `note` is told how many there are so far."""
         found: dict[int, Function] = {}
         self.starts = sorted(starts)
         queue = list(self.starts)
@@ -115,6 +115,7 @@ class Finder:
                 continue
             found[address] = self.function(address)
             queue += [called for *_, called in found[address].calls]
+            note(len(found))
         return dict(sorted(found.items()))
 
     def may_begin(self, address: int) -> bool:

@@ -18,7 +18,8 @@ from vmjit.isa.cpu import Cpu
 from vmjit.isa.instruction import Instruction
 
 _VOLATILE = frozenset(ENGINE_WORDS) - {"instret"}
-FLOWS = 4096  # to remember: an instruction's is asked for by each region that it gets into, and by copies of loops
+FLOWS = 4096  # to remember: a program has fewer branches and calls that differ in more than how far they go
+SOMEWHERE, FAR = 1 << 30, 1 << 20  # an address and an offset that come up by no other way
 DISPATCH_SHIFT = (SLOT_SIZE // SLOT_SCALE).bit_length() - 1  # instructions start at multiples of this power of two
 
 
@@ -222,15 +223,25 @@ class Tracer:
         )
 
     def flow_of(self, instruction: Instruction, fields: Mapping[str, int], pc: int, size: int) -> Flow:
-        """Where an instruction that ends a block leads."""
-        return self.flow(instruction, tuple(fields.items()), pc, size)
+        """Where an instruction that ends a block leads: traced once with the same fields, but for how far it jumps."""
+        offset, others = 0, []
+        for name, value in fields.items():
+            if instruction.operands[name].relative:
+                offset, value = value, FAR
+            others.append((name, value))
+        flow = self.flow(instruction, tuple(others), size)
+        if not flow.targets and not flow.calls:
+            return flow
+        targets, calls = (tuple([_moved(each, pc, offset) for each in found]) for found in (flow.targets, flow.calls))
+        return Flow(targets, flow.returns, calls, flow.unknown)
 
-    def _flow(self, instruction: Instruction, fields: tuple[tuple[str, int], ...], pc: int, size: int) -> Flow:
-        region, _ = trace_alone(self.layout, instruction, dict(fields), pc, size)
+    def _flow(self, instruction: Instruction, fields: tuple[tuple[str, int], ...], size: int) -> Flow:
+        """Where it leads from address SOMEWHERE."""
+        region, _ = trace_alone(self.layout, instruction, dict(fields), SOMEWHERE, size)
         targets: list[int] = []
         calls: list[int] = []
         unknown, returns = "", False
-        following = pc + size
+        following = SOMEWHERE + size
         for block in region.blocks:
             end = block.end
             address = end.args[0].attr if end.leaves and end.args[0].is_const else None
@@ -245,3 +256,10 @@ class Tracer:
                 for value in block.ops
             )
         return Flow(tuple(targets), returns, tuple(calls), unknown)
+
+
+def _moved(address: int, pc: int, offset: int) -> int:
+    """The address that an instruction at `pc` leads to, by that which it leads to from SOMEWHERE with offset FAR."""
+    if address == SOMEWHERE + FAR:
+        return (pc + offset) % (1 << 64)
+    return pc + address - SOMEWHERE if SOMEWHERE <= address < SOMEWHERE + FAR else address
