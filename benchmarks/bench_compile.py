@@ -92,7 +92,7 @@ def kernel_code(kernel: guests.Kernel) -> tuple[int, Code]:
     memory = AddressSpace()
     elf.load(elf.read_executable(str(kernel.elf), machine=get("riscv64").elf_machine), memory, bias=0)
     pages = (p for m in memory.regions() if m.permissions & EXECUTE for p in range(m.start, m.end, PAGE_SIZE))
-    code = Code([(page // PAGE_SIZE, memory.read(page, PAGE_SIZE, EXECUTE), b"") for page in pages])
+    code = Code([(page // PAGE_SIZE, memory.read(page, PAGE_SIZE, EXECUTE), b"", b"") for page in pages])
     return elf.symbols(str(kernel.elf)).address(kernel.function), code
 
 

@@ -30,7 +30,8 @@ MakeNative = Callable[..., Native]
 
 @cache
 def guest_named(name: str) -> Guest:
-    return toy.guest if name == "toy" else guest.get(name)
+    toys = {made.name: made for made in (toy.guest, toy.bare)}
+    return toys[name] if name in toys else guest.get(name)
 
 
 def instructions_of(name: str) -> InstructionSet:
@@ -67,11 +68,11 @@ def code_at(
 def chunks_of(code: bytes, start: int = CODE, cold: Container[int] | None = None) -> list[Chunk]:
     """Pages with code at an address, as a request for the worker has them."""
     if cold is None:
-        return [(page, data, b"") for page, data in Code.of(start, code).pages.items()]
+        return [(page, data, b"", b"") for page, data in Code.of(start, code).pages.items()]
     chunks = []
     for page, data in Code.of(start, code).pages.items():
         ran = [int(address not in cold) for address in range(page * PAGE, (page + 1) * PAGE, 2)]
-        chunks.append((page, data, array("Q", ran).tobytes()))
+        chunks.append((page, data, array("Q", ran).tobytes(), b""))
     return chunks
 
 
@@ -88,6 +89,11 @@ def worker_for(name: str) -> Worker:
 @cache
 def interpreter_of(name: str) -> bytes:
     return worker_for(name).interpreter()
+
+
+@cache
+def handlers_of(name: str, group: int) -> bytes:
+    return worker_for(name).handlers(group)
 
 
 class Here:
@@ -118,6 +124,8 @@ class Here:
             return True, interpreter_of(self.worker.guest.name)
         if self.refuse:
             return False, self.refuse
+        if kind == "handlers":
+            return True, handlers_of(self.worker.guest.name, *arguments)
         try:
             if kind == "calls":
                 return True, self.worker.calls(*arguments)
@@ -148,12 +156,13 @@ def harts(
     make: type[Hart] = Hart,
     settings: Settings | None = None,
     worker: Worker | None = None,
+    cache: Cache = NO_CACHE,
 ) -> Iterator[Hart]:
     """A hart whose pc is at the first byte of `code`."""
     found = guest_named(guest)
     memory = memory_with(code, writable_code=writable_code)
     service = Here(worker or worker_for(guest))
-    hart = make(found, memory, service, NO_CACHE, settings or Settings(), tier=tier, sync=sync)  # type: ignore[arg-type]
+    hart = make(found, memory, service, cache, settings or Settings(), tier=tier, sync=sync)  # type: ignore[arg-type]
     hart.words[found.layout.word("pc")] = CODE
     try:
         yield hart

@@ -5,7 +5,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 
-from machines import CODE, PAGE, assemble, code_at, guest_named, instructions_of, interpreter_of, memory_with
+from machines import (
+    CODE,
+    PAGE,
+    assemble,
+    code_at,
+    guest_named,
+    handlers_of,
+    instructions_of,
+    interpreter_of,
+    memory_with,
+)
 
 from vmjit.codegen.lower import Handler, lower_handler, lower_region
 from vmjit.engine.cache import Region as Compiled
@@ -19,6 +29,7 @@ from vmjit.engine.trace import Tracer
 from vmjit.engine.translate import translate
 from vmjit.guest import Guest
 from vmjit.ir.block import Region
+from vmjit.ir.exits import ExitReason
 from vmjit.ir.interpret import compile_region
 from vmjit.ir.parser import parse_region
 from vmjit.ir.verify import verify, verify_or_raise
@@ -193,7 +204,13 @@ class _Natively:
             Regions(native).place(region.pc, Compiled(entries, ((region.pc, region.pc + 2),), (), "", 1, self.blob))
         native.words[guest.layout.word("pc")] = region.pc
         prepare(guest, native.words, given)
+        pc, reason, argument = [guest.layout.word(name) for name in ("pc", "reason", "arg")]
         native.enter()
+        while native.words[reason] == ExitReason.MISSING:
+            group = native.group_of(native.words[argument])
+            native.place_handlers(Blob.from_bytes(handlers_of(guest.name, group)))
+            native.set_code(native.words[pc], 0)
+            native.enter()
         try:
             where = "natively" if compiled else "interpreted"
             compare(guest, native.words, memory, wanted, f"{where}: {line}")

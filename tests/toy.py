@@ -3,6 +3,8 @@
 Eight registers of 64 bits, r0 reads as zero. Offsets of branches count from the branch. Memory of zeros halts.
 """
 
+from dataclasses import replace
+
 from vmjit.guest import Guest, SyscallAbi
 from vmjit.ir.layout import Layout, RegisterFile
 from vmjit.isa.bits import Operandlike
@@ -112,7 +114,11 @@ guest = Guest(
     trap_sets=(),
     registers=tuple(f"r{n}" for n in range(8)),
     description="toy",
+    core=("toy",),
 )
+
+bare = replace(guest, name="bare toy", core=())
+"""The same without a core: each instruction is missing until it is met."""
 
 
 def assemble(text: str, pc: int) -> bytes:

@@ -14,7 +14,7 @@ from typing import TextIO
 
 from vmjit.debug import Settings
 from vmjit.engine.cache import Cache, version_of
-from vmjit.engine.hart import Hart, Stop, Tier
+from vmjit.engine.hart import CALLS_HOT, Hart, Stop, Tier
 from vmjit.engine.service import Service
 from vmjit.errors import ElfError
 from vmjit.guest import GUEST, get
@@ -194,7 +194,8 @@ class Machine:
         process.after_fork_in_child = self._begin_as_child
         if process.strace is None and self.hart.tier is not Tier.REFERENCE and not self._wants_slow_calls():
             usable = process.reserved_fds.usable
-            self.hart.make_calls(NATIVE_CALLS, addressof(usable), len(usable))
+            after = 0 if self.hart.sync else CALLS_HOT
+            self.hart.make_calls(NATIVE_CALLS, addressof(usable), len(usable), after)
         self.hart.recall()
 
     def _wants_slow_calls(self) -> bool:
@@ -220,7 +221,7 @@ class Machine:
         self.hart.regions.lock.release()
         self.memory.lock.release()
         self.service.abandon()
-        self.hart.forget_asked()
+        self.hart.begin_as_child()
         self.is_child = True
 
     def run(self) -> Result:

@@ -7,7 +7,18 @@ from pathlib import Path
 import pytest
 
 from vmjit.engine import cache
-from vmjit.engine.cache import Cache, Kept, Program, Region, digest, identity, region_key
+from vmjit.engine.cache import (
+    Cache,
+    Kept,
+    Program,
+    Region,
+    calls_key,
+    digest,
+    files_in,
+    handlers_key,
+    identity,
+    region_key,
+)
 from vmjit.jit.blob import Blob
 
 BLOB = Blob(b"\x90\xc3" * 50, {"region": 0, "other": 2}, array("Q", [0, 4]), array("I", [1, 2]))
@@ -51,6 +62,14 @@ def test_storing_again_replaces(kept: Cache) -> None:
     other = Blob(b"other", {})
     kept.put("key", other)
     assert kept.get("key") == other
+
+
+def test_all_files_are_known_as_ours(kept: Cache) -> None:
+    """`vmjit cache` counts and removes no others."""
+    names = ("interpreter", handlers_key(12), calls_key(1, ()), f"{handlers_key(3)}.{'0' * 16}")
+    for name in (*names, "handlers-", "handlers-1x", "interpreter-1"):
+        kept.put(name, BLOB)
+    assert sorted(name for name, _ in files_in(kept.folder or "")) == sorted(names)
 
 
 def test_a_damaged_file_counts_as_absent(kept: Cache) -> None:

@@ -1,12 +1,16 @@
 """Which instructions become a region, where its blocks begin and who may enter it."""
 
+from array import array
+
 import pytest
 import toy
-from machines import CODE, assemble, code_at
+from machines import CODE, PAGE, assemble, chunks_of, code_at
 
+from vmjit.engine.code import Code
 from vmjit.engine.compile import decoded_text
 from vmjit.engine.formation import MAX_ENTRIES, Former, Plan
 from vmjit.engine.trace import Tracer
+from vmjit.engine.translate import translate
 
 
 def form(text: str, at: int = 0, *, cold: tuple[int, ...] = (), limit: int = 500) -> Plan | None:
@@ -146,3 +150,14 @@ def test_decoded_words_are_kept() -> None:
     former = Former(toy.decode_table, Tracer(toy.LAYOUT))
     code = code_at(assemble("li r1, 1\nli r1, 1"))
     assert former.step(CODE, code) is former.step(CODE + 2, code)
+
+
+def test_which_way_branches_go_is_in_the_plan_and_the_ir() -> None:
+    code = assemble("add r1, r1, r2\nbnez r1, 0x10000\nhalt")
+    (page, data, executed, _), *_ = chunks_of(code, cold=())
+    ways = array("h", [0, -0x4000, 0]).tobytes().ljust(PAGE, b"\0")
+    tracer = Tracer(toy.LAYOUT)
+    plan = Former(toy.decode_table, tracer).form(CODE, Code([(page, data, executed, ways)]))
+    assert plan is not None and plan.odds == {CODE + 2: 250}
+    branches = [block.end for block in translate(plan, toy.LAYOUT, tracer).blocks if block.end.kind == "branch"]
+    assert {end.attr for end in branches if end.edges[0].block.name.startswith("x")} >= {"250"}

@@ -18,11 +18,12 @@ from machines import CODE, DATA, LOOP, PAGE, assemble, harts, registers, set_reg
 from vmjit.debug import Settings
 from vmjit.engine import formation
 from vmjit.engine import hart as hart_module
-from vmjit.engine.cache import Cache
+from vmjit.engine.cache import Cache, handlers_key
 from vmjit.engine.hart import Hart, Stop, Tier
 from vmjit.engine.worker import Worker
 from vmjit.ir.exits import ExitReason
 from vmjit.ir.layout import INTERPRETER_SIZE
+from vmjit.jit.blob import Blob
 from vmjit.memory.address_space import EXECUTE, READ, WRITE
 
 every_tier = pytest.mark.parametrize("tier", Tier, ids=lambda tier: tier.value)
@@ -254,6 +255,91 @@ def test_only_what_ran_is_compiled_in_auto(monkeypatch: pytest.MonkeyPatch) -> N
         assert placed.region.ranges == ((CODE + 4, CODE + 10),)
 
 
+# Handlers that are made when their instructions are met.
+
+MET = "li r1, 1\nclock r2\nstep r1, up\nstep r1, down\nli r3, 5\nadd r4, r1, r3\nhalt"
+GROUPS = 3  # without structural fields, step up, step down
+
+
+@native_tiers
+def test_handlers_are_made_when_they_are_met(tier: Tier) -> None:
+    with harts(assemble(MET), tier) as hart:
+        assert hart.run().reason is ExitReason.SYSCALL and not hart.counters.exits["MISSING"]
+        expected = registers(hart) | {"r2": 0}
+    with harts(assemble(MET), tier, guest="bare toy") as hart:
+        assert hart.run() == Stop(ExitReason.SYSCALL, CODE + 14, 0)
+        assert registers(hart) | {"r2": 0} == expected
+        assert hart.counters.exits["MISSING"] == GROUPS and not hart.counters.failures
+        assert [r for r in hart.service.requests if r[0] == "handlers"] == [("handlers", n + 1) for n in range(GROUPS)]
+
+
+def test_handlers_are_kept(tmp_path: Path) -> None:
+    cache = Cache(str(tmp_path), "bare toy")
+    maker = Worker(toy.bare, cache, Settings())
+    for group in range(1, GROUPS + 1):
+        maker.handlers(group)
+    with harts(assemble(MET), guest="bare toy", cache=cache) as hart:
+        assert hart.run().reason is ExitReason.SYSCALL and hart.counters.exits["MISSING"] == GROUPS
+        assert hart.service.requests == [("interpreter",)]
+
+
+@pytest.mark.parametrize("bad", [b"", bytes(8), (1 << 20).to_bytes(8, "little") + bytes(8)])
+def test_handlers_that_cannot_be_had(tmp_path: Path, bad: bytes) -> None:
+    """The reference evaluator executes the instructions instead; what the cache holds may be no handlers at all."""
+    cache = Cache(str(tmp_path), "bare toy")
+    for group in range(1, GROUPS + 1) if bad else ():
+        cache.put(handlers_key(group), Blob(bad, {"handlers": 0}))
+    with harts(assemble(MET + "\nbnez r1, 0x10000"), guest="bare toy", cache=cache) as hart:
+        hart.service.refuse = "not today"
+        for _ in range(2):
+            assert hart.run() == Stop(ExitReason.SYSCALL, CODE + 14, 0)
+        assert (word(hart, "r4"), hart.instructions) == (6, 15)
+        assert len(hart.counters.failures) == GROUPS
+        assert all(("handlers that are none" if bad else "not today") in text for text in hart.counters.failures)
+
+
+# System calls that native code makes once there are many.
+
+
+def test_calls_are_made_natively_once_they_are_many() -> None:
+    code = assemble("again:\nli r1, 7\nhalt\nli r2, 1\nbnez r2, @again")
+    with harts(code) as hart:
+        later = hart.service = Later(hart.service.worker)  # type: ignore[assignment]
+        hart.make_calls(((7, "getpid", ()),), 0, 0, after=3)
+        for number in range(1, 6):
+            assert hart.run() == Stop(ExitReason.SYSCALL, CODE + 4, 0)
+            assert len(later.waiting) == (number >= 3)
+        later.answer()
+        hart.set_limit(1000)
+        assert hart.run().reason is ExitReason.LIMIT
+        assert word(hart, "r1") == os.getpid() and hart.counters.exits["SYSCALL"] == 5
+
+
+def test_a_child_asks_for_calls_again() -> None:
+    """The answer to its parent does not come to it."""
+    code = assemble("again:\nli r1, 7\nhalt\nli r2, 1\nbnez r2, @again")
+    with harts(code) as hart:
+        later = hart.service = Later(hart.service.worker)  # type: ignore[assignment]
+        hart.make_calls(((7, "getpid", ()),), 0, 0, after=1)
+        hart.run()
+        later.waiting.clear()
+        hart.run()
+        assert not later.waiting
+        hart.begin_as_child()
+        hart.run()
+        later.answer()
+        hart.set_limit(1000)
+        assert hart.run().reason is ExitReason.LIMIT
+
+
+def test_calls_that_come_after_the_end() -> None:
+    with harts(assemble("li r1, 7\nhalt")) as hart:
+        later = hart.service = Later(hart.service.worker)  # type: ignore[assignment]
+        hart.make_calls(((7, "getpid", ()),), 0, 0, after=1)
+        hart.run()
+    later.answer()
+
+
 class Later:
     """A compile service that answers when it is told to, as one in another process may at any time."""
 
@@ -274,7 +360,8 @@ class Later:
         for make, done in self.waiting:
             request = make()
             if request is not None:
-                done(True, self.worker.region(*request[1:]))
+                made = self.worker.calls if request[0] == "calls" else self.worker.region
+                done(True, made(*request[1:]))
         self.waiting.clear()
 
 
@@ -373,10 +460,10 @@ def test_hot_code_of_many_pages() -> None:
         kind, pc, chunks, jumps, *_ = hart._request(CODE + 4 * PAGE)
         first = CODE // PAGE
         assert (kind, pc, jumps) == ("region", CODE + 4 * PAGE, [])
-        assert [page for page, _, _ in chunks] == list(range(first + 2, first + 7))
-        assert all((len(code), len(executed)) == (PAGE, 4 * PAGE) for _, code, executed in chunks)
+        assert [page for page, *_ in chunks] == list(range(first + 2, first + 7))
+        assert all((len(code), len(executed)) == (PAGE, 4 * PAGE) for _, code, executed, _ in chunks)
         _, _, chunks, *_ = hart._request(CODE)
-        assert [page for page, _, _ in chunks] == list(range(first, first + 3))
+        assert [page for page, *_ in chunks] == list(range(first, first + 3))
 
 
 def test_a_guest_without_floating_point_has_no_rounding() -> None:

@@ -9,7 +9,8 @@ import pytest
 import toy
 from machines import CODE, DATA, PAGE, MakeNative, assemble, interpreter_of, memory_with
 
-from vmjit.engine.native import Native
+from vmjit.engine.code import Code
+from vmjit.engine.native import FOREVER, Native
 from vmjit.ir.exits import ExitReason
 from vmjit.ir.layout import INTERPRETER_SIZE
 from vmjit.jit.blob import Blob
@@ -46,6 +47,20 @@ def test_slots_are_filled_as_code_runs_and_forgotten(native_of: MakeNative) -> N
     assert native.code_of(CODE) == 0 and not native.may_decode(CODE // PAGE)
     assert enter(native, pc=CODE) is ExitReason.UNDECODED
     assert (word(native, "pc"), word(native, "arg")) == (CODE, CODE)
+
+
+def test_branches_note_which_way_they_go(native_of: MakeNative) -> None:
+    native = native_of(assemble("again:\nadd r1, r1, r2\nbnez r1, @again\nbnez r1, @again\nhalt"))
+
+    def code() -> Code:
+        return Code([(CODE // PAGE, bytes(PAGE), native.executed(CODE, PAGE), native.branches(CODE, PAGE))])
+
+    assert code().odds(CODE + 2) is None
+    enter(native, r1=3, r2=FOREVER)
+    taken, not_taken = code().odds(CODE + 2), code().odds(CODE + 4)
+    assert taken is not None and not_taken is not None and 500 < taken < 600 and 450 < not_taken < 500
+    enter(native, r1=1000, r2=FOREVER, pc=CODE)
+    assert code().odds(CODE + 2) == 968  # only the last time was another
 
 
 def test_forgetting_a_page_spares_others_but_for_what_reaches_into_it(native_of: MakeNative) -> None:
@@ -144,6 +159,12 @@ def test_an_interpreter_that_is_too_large_is_refused() -> None:
     large = Blob(blob.code + bytes(INTERPRETER_SIZE), blob.symbols)
     with memory_with(b"") as memory, pytest.raises(ValueError, match=r"the interpreter has \d+ bytes, more than"):
         Native(toy.LAYOUT, memory, large)
+
+
+def test_handlers_that_are_too_large_are_refused(native_of: MakeNative) -> None:
+    table = bytes(16)
+    with pytest.raises(ValueError, match=r"the interpreter would have \d+ bytes, more than"):
+        native_of().place_handlers(Blob(bytes(INTERPRETER_SIZE) + table, {"handlers": INTERPRETER_SIZE}))
 
 
 FOREIGN = """\

@@ -104,7 +104,7 @@ def test_regions_that_lead_to_an_address(native_of: MakeNative) -> None:
     native = native_of(code)
     regions = Regions(native)
     native.set_code(CODE, 1)  # it was executed, and nothing else
-    chunk = (CODE // PAGE, code + bytes(PAGE - len(code)), native.executed(CODE, PAGE))
+    chunk = (CODE // PAGE, code + bytes(PAGE - len(code)), native.executed(CODE, PAGE), b"")
     made = worker_for("toy").region(CODE, [chunk], [], 500)
     assert made is not None
     placed = place(regions, CODE, Region.from_bytes(made[0]))

@@ -146,6 +146,15 @@ def test_a_request_is_made_when_its_turn_comes(started: Started) -> None:
     assert found == ["first", "new", "last"] and "old" not in made
 
 
+def test_who_waits_is_next(started: Started) -> None:
+    """The guest stands still meanwhile, whatever else was asked for before."""
+    service, found = started.service(echo("time.sleep(0.2)")), []
+    for number in range(3):
+        service.submit(number, lambda number=number: ("kind", number), lambda _, result: found.append(result[0]))  # type: ignore[misc]
+    assert service.wait(("kind", "now")) == ("now",) and found == [0]
+    until(lambda: found == [0, 1, 2])
+
+
 def test_descriptors_are_out_of_the_guest_s_way(started: Started) -> None:
     started.service(echo()).wait(("kind",))
     assert len(started.fds) == 2 and min(started.fds) >= LOWEST_FD
@@ -196,6 +205,17 @@ def test_the_interpreter_is_asked_of_the_next_child(started: Started, tmp_path: 
     assert service.started == 2
 
 
+def test_handlers_are_asked_of_the_next_child(started: Started, tmp_path: Path) -> None:
+    """Without them the guest would go on, but some hundred times slower."""
+    blob, marker = "Blob(b'12345678', {'handlers': 0}).to_bytes()", str(tmp_path / "died")
+    die = f"if not os.path.exists({marker!r}): open({marker!r}, 'w'); os.abort()"
+    answer = echo(die + f"\n    request = (0, request[1], {blob})")
+    service = started.service(f"from vmjit.jit.blob import Blob\n{answer}")
+    service.command = service.command.replace("request[2:]", "request[2]")
+    assert Blob.from_bytes(service.wait(("handlers", 1))).code == b"12345678"
+    assert service.started == 2
+
+
 NONSENSE = {
     "no message": "os.write(target, b'what?' * 1000)",
     "no end": "os.write(target, (1 << 62).to_bytes(8, 'little') + bytes(4))",
@@ -220,6 +240,7 @@ def test_a_child_that_answers_nonsense_is_ended(started: Started, nonsense: str)
     [
         (("interpreter",), "b'no blob'"),
         (("interpreter",), "Blob(b'code', {}).to_bytes()"),
+        (("handlers", 1), "Blob(b'code', {}).to_bytes()"),
         (("region",), "()"),
         (("region",), "(b'no region', {}, True)"),
         (("region",), "(1, 2, 3)"),

@@ -1,5 +1,7 @@
 """What tracing one instruction tells: traits, where control goes on, and what folds on the way."""
 
+import random
+
 import pytest
 import toy
 from machines import CODE, guest_named, instructions_of
@@ -105,18 +107,18 @@ def test_flow_of_riscv(text: str, expected: Flow) -> None:
 def test_registers_are_read_once_and_known_after_a_write() -> None:
     region = Region("main")
     emitter = ForwardingEmitter(region, region.new_block())
-    first = emitter.emit("get", "i64", attr="r1")
-    assert emitter.emit("get", "i64", attr="r1") is first
-    emitter.emit("set", None, first, attr="r2")
-    assert emitter.emit("get", "i64", attr="r2") is first
+    first = emitter.get("r1")
+    assert emitter.get("r1") is first
+    emitter.set("r2", first)
+    assert emitter.get("r2") is first
     emitter.begin(region.new_block())
-    assert emitter.emit("get", "i64", attr="r1") is not first
+    assert emitter.get("r1") is not first
 
 
 def test_what_the_host_changes_is_read_each_time() -> None:
     region = Region("main")
     emitter = ForwardingEmitter(region, region.new_block())
-    assert emitter.emit("get", "i64", attr="limit") is not emitter.emit("get", "i64", attr="limit")
+    assert emitter.get("limit") is not emitter.get("limit")
 
 
 def test_known_fields_fold() -> None:
@@ -127,3 +129,30 @@ def test_known_fields_fold() -> None:
     found = decoded("bnez r1, 0x10010")
     region, _ = trace_alone(toy.LAYOUT, *found.expand(), CODE, 2)
     assert all(block.end.args[0].is_const for block in region.blocks if block.end.kind == "chain")
+
+
+@pytest.mark.parametrize("name", ["toy", "riscv64"])
+def test_flow_is_remembered_for_other_addresses_and_offsets(name: str) -> None:
+    """What one tracer knows from other instructions is what another finds out."""
+    guest = guest_named(name)
+    one, chance, ends = Tracer(guest.layout), random.Random(1), set()
+    for variant in guest.decode_table.variants:
+        word = variant.match | (chance.getrandbits(32) & ~variant.mask)
+        for pc, more in ((CODE, 0), (CODE + 0x12344, 0x7FF00000)):
+            found = guest.decode_table.decode_word(word ^ (more & ~variant.mask), variant.instruction.encoding.size)
+            if not isinstance(found, Decoded):
+                continue
+            base, fields = found.expand()
+            if one.traits_of(base, fields, found.size).ends:
+                ends.add(base.name)
+                assert one.flow_of(base, fields, pc, found.size) == Tracer(guest.layout).flow_of(
+                    base, fields, pc, found.size
+                )
+                direct = {
+                    block.end.args[0].attr
+                    for block in trace_alone(guest.layout, base, fields, pc, found.size)[0].blocks
+                    if block.terminator is not None and block.end.kind == "chain" and block.end.args[0].is_const
+                }
+                flow = one.flow_of(base, fields, pc, found.size)
+                assert {*flow.targets, *flow.calls} == direct
+    assert len(ends) > 3

@@ -12,9 +12,10 @@ from machines import CODE, LOOP, assemble, interpreter_of, request_for
 
 from vmjit.debug import Settings
 from vmjit.engine import worker as worker_module
-from vmjit.engine.cache import Cache, Region, calls_key
+from vmjit.engine.cache import Cache, Region, calls_key, handlers_key
 from vmjit.engine.worker import INTERPRETER_SYMBOLS, Worker, is_answer, receive, send, serve
 from vmjit.errors import GuestError
+from vmjit.ir.layout import EMULATED
 from vmjit.jit.blob import Blob
 
 
@@ -67,7 +68,7 @@ def test_serve(tmp_path: Path) -> None:
     assert first[:2] == (0, True) and second[:2] == (1, True) and refused == (2, True, None)
     assert Region.from_bytes(first[2][0]) == Region.from_bytes(second[2][0])
     assert (first[2][2], second[2][2]) == (False, True)
-    assert set(second[2][1]) == {"form"} and {"form", "trace", "passes", "lower", "emit"} <= set(first[2][1])
+    assert set(second[2][1]) == {"tables", "form"} and {"form", "trace", "passes", "lower", "emit"} <= set(first[2][1])
 
 
 def test_what_goes_wrong_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +102,8 @@ def test_the_interpreter_has_its_table_behind_it(tmp_path: Path) -> None:
     blob = Blob.from_bytes(made.interpreter())
     assert blob == Blob.from_bytes(interpreter_of("toy")) == made.cache.get(worker_module.INTERPRETER_KEY)
     assert tuple(blob.symbols) == INTERPRETER_SYMBOLS
-    table = array("Q", blob.code[blob.symbols["handlers"] :])
+    table = array("Q", blob.code[blob.symbols["handlers"] : blob.symbols["groups"]])
+    assert array("Q", blob.code[blob.symbols["groups"] :]) == array("Q", bytes(8 * len(table)))
     variants = toy.decode_table.variants
     assert len(table) == len(variants) + 1
     assert table[0] == blob.symbols["illegal"]
@@ -109,6 +111,24 @@ def test_the_interpreter_has_its_table_behind_it(tmp_path: Path) -> None:
     assert of["clock"] == blob.symbols["emulate"]
     assert of["mov"] == of["add"] != of["ld"], "an abbreviation is executed by what it stands for"
     assert max(table) < blob.symbols["handlers"]
+
+
+def test_a_group_of_handlers_says_what_they_serve(tmp_path: Path) -> None:
+    made = Worker(toy.bare, Cache(str(tmp_path), "bare toy"), Settings())
+    core = Blob.from_bytes(made.interpreter())
+    table = array("Q", core.code[core.symbols["handlers"] : core.symbols["groups"]])
+    assert table[0] == core.symbols["illegal"] not in table[1:] and len(set(table[1:])) == 1
+    groups = array("Q", core.code[core.symbols["groups"] :])
+    variants = [variant.instruction.name for variant in toy.bare.decode_table.variants]
+    assert {groups[1 + variants.index(name)] for name in ("li", "add", "mov", "clock")} == {1}
+    assert [group for group, name in zip(groups[1:], variants, strict=True) if name == "step"] == [2, 3]
+    blob = Blob.from_bytes(made.handlers(1))
+    assert made.cache.get(handlers_key(1)) == blob
+    pairs = array("Q", blob.code[blob.symbols["handlers"] :])
+    found = dict(zip(pairs[::2], pairs[1::2], strict=True))
+    assert set(found) == {entry for entry, group in enumerate(groups) if group == 1}
+    assert found[1 + variants.index("clock")] == EMULATED
+    assert found[1 + variants.index("mov")] == found[1 + variants.index("add")] < blob.symbols["handlers"]
 
 
 def test_system_calls_are_kept_by_what_they_are(tmp_path: Path, pipe: list[int]) -> None:

@@ -13,6 +13,7 @@ from refinement import END, Run, Runner, Wrong, had_to_be, is_emulated, why_not
 from shrink_ir import shrink
 
 from vmjit.ir.block import Block, Region, Value
+from vmjit.ir.ops import OPS, Op
 from vmjit.ir.parser import parse_region
 from vmjit.ir.verify import verify, verify_or_raise
 from vmjit.passes import access, bounds, dead, flow, fold, hoist, kinds, promote, sink
@@ -214,8 +215,8 @@ def test_every_rule_is_applied_and_means_the_same() -> None:
 # Defects, each put into a pass for a while.
 
 
-def droppable(op: str) -> frozenset[str]:
-    return dead._DROPPABLE | {op}
+def droppable(op: str) -> frozenset[Op]:
+    return dead._DROPPABLE | {OPS[op]}
 
 
 def nothing_settled(self: object, block: Block, dirty: object) -> dict[Value, list[Value]]:
@@ -232,7 +233,7 @@ def drop_all_below(self: hoist._Loops, header: Block, leaves: object, strides: o
 WRONG_RULES = (Rule("wrong", lambda x, c: (x + c, x | c)),)
 DEFECTS: dict[str, tuple[str, object, str, object]] = {
     "offsets beyond the guard": ("wild", access, "MOST_OFFSET", 1 << 63),
-    "an exit that stores nothing": ("as traced", promote._Promotion, "after", lambda self, block, dirty: frozenset()),
+    "an exit that stores nothing": ("as traced", promote._Promotion, "after", lambda self, block, dirty: 0),
     "registers not settled": ("precise", promote._Promotion, "settled", nothing_settled),
     "a count that is not known": ("as traced", promote, "_VOLATILE", frozenset(("instret",))),
     "parameters used below": ("loops", flow, "_with_params_used_below", lambda *given: set()),

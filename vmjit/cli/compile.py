@@ -56,7 +56,9 @@ def _compile(machine: Machine, options: argparse.Namespace, began: float) -> int
     starts = [symbol.address for symbol in machine.symbols.functions()]
     if not starts:  # the entry passes on where `main` is
         starts = [*filter(finder.may_begin, (*finder.constants(finder.function(entry)), *pointers_of(machine)))]
-    found = finder.functions([entry, *starts])
+    finding = Bar(None, began)
+    found = finder.functions([entry, *starts], finding)
+    finding.clear()
     jobs = options.jobs or len(os.sched_getaffinity(0))
     services = [
         Service(machine.guest.name, machine.settings.cache_dir, machine.settings.for_child(), set(), set())
@@ -96,7 +98,7 @@ def code_of(machine: Machine) -> Code:
         if segment.permissions & EXECUTE and segment.file_size:
             for page in range(start >> PAGE_BITS, ((start + segment.file_size - 1) >> PAGE_BITS) + 1):
                 pages[page] = machine.memory.read(page << PAGE_BITS, PAGE_SIZE, EXECUTE)
-    return Code([(page, data, b"") for page, data in pages.items()])
+    return Code([(page, data, b"", b"") for page, data in pages.items()])
 
 
 def pointers_of(machine: Machine) -> Iterator[int]:
@@ -120,9 +122,9 @@ def reader_of(machine: Machine) -> Read:
 
 
 class Bar:
-    """Shows on a terminal how far it is; nothing elsewhere."""
+    """Shows on a terminal how far it is; nothing elsewhere. Without a total functions are still being found."""
 
-    def __init__(self, total: int, began: float) -> None:
+    def __init__(self, total: int | None, began: float) -> None:
         self.total = total
         self.began = began
         self.is_shown = sys.stderr is not None and sys.stderr.isatty()
@@ -132,10 +134,12 @@ class Bar:
         if not self.is_shown or monotonic() < self.next:
             return
         self.next = monotonic() + EVERY
-        full = WIDTH * functions // max(1, self.total)
-        text = (
-            f"[{'#' * full}{'.' * (WIDTH - full)}] {functions}/{self.total} functions, {self.next - self.began:.0f} s"
-        )
+        seconds = f"{self.next - self.began:.0f} s"
+        if self.total is None:
+            text = f"{functions} functions found, {seconds}"
+        else:
+            full = WIDTH * functions // max(1, self.total)
+            text = f"[{'#' * full}{'.' * (WIDTH - full)}] {functions}/{self.total} functions, {seconds}"
         print(f"\r{text}{CLEAR_REST}", end="", file=sys.stderr, flush=True)
 
     def clear(self) -> None:

@@ -35,7 +35,7 @@ def main(options: argparse.Namespace) -> int:
     pc = address_of(options.at, elf.symbols(options.file))
 
     pages = (p for m in memory.regions() if m.permissions & EXECUTE for p in range(m.start, m.end, PAGE_SIZE))
-    code = Code([(page >> PAGE_BITS, memory.read(page, PAGE_SIZE, EXECUTE), b"") for page in pages])
+    code = Code([(page >> PAGE_BITS, memory.read(page, PAGE_SIZE, EXECUTE), b"", b"") for page in pages])
     tracer = Tracer(guest.layout)
     former = Former(guest.decode_table, tracer)
     plan = former.form(pc, code, LARGEST)

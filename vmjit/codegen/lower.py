@@ -8,11 +8,12 @@ access is dropped, doubled or reordered: another thread or a fault may look at i
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 from vmjit.codegen import floats, host, profile
 from vmjit.codegen.lines import Lines
 from vmjit.codegen.operations import LLVM_TYPE, LOWER
-from vmjit.ir.block import Block, Edge, Region, Terminator, Value
+from vmjit.ir.block import CONST, Block, Edge, Region, Terminator, Value
 from vmjit.ir.exits import ExitReason
 from vmjit.ir.layout import (
     ADDRESS_BITS,
@@ -23,6 +24,7 @@ from vmjit.ir.layout import (
     WORD,
     Layout,
 )
+from vmjit.ir.ops import Op
 from vmjit.ir.types import FLOATS, WIDTH
 
 PARAMETERS = "ptr %slot, ptr noalias %state, ptr %memory, ptr %slots, ptr %code, i64 %instret"
@@ -50,10 +52,13 @@ class Place:
 
 @dataclass(frozen=True)
 class Handler:
-    """What makes a function the interpreter handler of one instruction: where its fields are, and its size in bytes."""
+    """What makes a function the interpreter handler of one instruction: where its fields are, its size in bytes, and
+    whether it notes which way it goes.
+    """
 
     places: dict[str, Place]
     size: int
+    branches: bool = False
 
 
 def lower_region(region: Region, layout: Layout, name: str = "region") -> str:
@@ -182,16 +187,19 @@ class _Lowering:
         return found
 
     def phis(self, block: Block, incoming: list[tuple[str, Edge]]) -> Iterator[str]:
+        use = self.use
         for index, param in enumerate(block.params):
-            pairs = ", ".join(f"[ {self.use(edge.args[index])}, %{label} ]" for label, edge in incoming)
-            yield f"{self.use(param)} = phi {_type(param)} {pairs}"
+            pairs = ", ".join([f"[ {use(edge.args[index])}, %{label} ]" for label, edge in incoming])
+            yield f"{use(param)} = phi {_type(param)} {pairs}"
 
     # Names and lines.
 
     def emit(self, text: str) -> None:
-        if self.location:
-            lines = text.split("\n")
-            text = "\n".join(line if line.endswith(":") else line + self.location for line in lines)
+        location = self.location
+        if location:
+            text = text.replace("\n", location + "\n") + location
+            if ":" + location in text:  # labels have none
+                text = text.replace(":" + location, ":")
         self.lines.append(text)
 
     def open(self, label: str) -> None:
@@ -210,7 +218,7 @@ class _Lowering:
         """The text of a value as an operand."""
         name = self.names.get(value)
         if name is None:
-            name = self.names[value] = _constant(value) if value.is_const else f"%v{len(self.names)}"
+            name = self.names[value] = _constant(value) if value.op is CONST else f"%v{len(self.names)}"
         return name
 
     def word(self, name: str, volatile: bool = False) -> str:
@@ -237,35 +245,24 @@ class _Lowering:
     # Operations.
 
     def operation(self, value: Value) -> None:
-        if value.is_const:
-            return
-        name = value.op.name
-        template = LOWER.get(name)
-        if template is not None:
-            self.template(template, value)
-        elif name in floats.LOWER:
-            for line in floats.LOWER[name](value, self.use(value), [self.use(a) for a in value.args]):
-                self.emit(line)
-                if line.endswith(":"):
-                    self.label = line[:-1]
-        elif name.startswith(ATOMIC_PREFIX) and value.op.writes_memory:
-            self.read_modify_write(value)
-        else:
-            getattr(self, f"op_{name}")(value)
+        getattr(self, _way(value.op))(value)
 
-    def template(self, template: str, value: Value) -> None:
-        result, args = value.type, value.args
-        known: dict[str, object] = {}
-        if result is not None:
-            width = WIDTH[result]
-            known = {"r": self.use(value), "t": LLVM_TYPE.get(result, result), "w": width, "w1": width - 1, "s": result}
-        if args:
-            operand = args[0].type or ""
-            known["t0"] = LLVM_TYPE.get(operand, operand)
-            known["s0"] = operand
-        self.emit(template.format(*map(self.use, args), **known))
-        if value.op.name in NARROWING and _is_loaded(args[0]):
+    def float(self, value: Value) -> None:
+        for line in floats.LOWER[value.op.name](value, self.use(value), [self.use(a) for a in value.args]):
+            self.emit(line)
+            if line.endswith(":"):
+                self.label = line[:-1]
+
+    def template(self, value: Value) -> None:
+        name, args = value.op.name, value.args
+        result = self.use(value)
+        template = _typed(LOWER[name], value.type or "", args[0].type or "")
+        self.emit(template.format(*map(self.use, args), r=result))
+        if name in NARROWING and _is_loaded(args[0]):
             self.keep(value)
+
+    def op_const(self, value: Value) -> None:
+        """Written where it is used."""
 
     def op_undefined(self, value: Value) -> None:
         self.emit(f"{self.use(value)} = freeze {_type(value)} poison")
@@ -517,6 +514,8 @@ class _Lowering:
     def chain(self, end: Terminator) -> None:
         """Go on at a guest address through its slot."""
         target, kind = end.args[0], end.attr
+        if self.handler is not None and self.handler.branches:
+            self.emit(profile.odds("%slot", kind != "fall", self.tag()))
         if self.handler is not None and kind == "fall":
             slot = self.fresh()
             self.emit(f"{slot} = getelementptr i8, ptr %slot, i64 {self.handler.size * SLOT_SCALE}")
@@ -647,6 +646,29 @@ def _code_for(reason: str) -> str:
     return f"inttoptr (i64 {int(ExitReason[reason.upper()])} to ptr)"
 
 
+@cache
+def _way(op: Op) -> str:
+    """The method that writes an operation."""
+    if op.name in LOWER:
+        return "template"
+    if op.name in floats.LOWER:
+        return "float"
+    if op.name.startswith(ATOMIC_PREFIX) and op.writes_memory:
+        return "read_modify_write"
+    return f"op_{op.name}"
+
+
+@cache
+def _typed(template: str, result: str, operand: str) -> str:
+    """A template with all about types filled in: {r} and the operands are left."""
+    width = WIDTH[result]
+    return template.format(
+        *("{0}", "{1}", "{2}"),
+        **{"r": "{r}", "t": LLVM_TYPE.get(result, result), "w": width, "w1": width - 1, "s": result},
+        **{"t0": LLVM_TYPE.get(operand, operand), "s0": operand},
+    )
+
+
 def _is_loaded(value: Value) -> bool:
     """Whether a value is some of the bits of one from memory."""
     for _ in range(DEEPEST):
@@ -683,7 +705,9 @@ def _may_hold_code(target: Value) -> bool:
 
 
 def _weights(end: Terminator) -> str:
-    """Branch weights when one side only leaves the region by an exit."""
+    """Branch weights: as the interpreter saw it go, or when one side only leaves the region by an exit."""
+    if end.attr is not None:
+        return f', !prof !{{!"branch_weights", i32 {end.attr}, i32 {1000 - int(end.attr)}}}'
     leaves = [edge.block.end.kind == "exit" for edge in end.edges]
     if leaves == [True, False]:
         return PROFILE_COLD

@@ -1,12 +1,24 @@
-"""What interpreted jumps leave behind, as LLVM text: how often each target was reached, and where calls lead.
+"""What interpreted jumps leave behind, as LLVM text: how often each target was reached, where calls lead, which way
+branches mostly go.
 
 Native code has %state; names begin with a tag.
 """
 
-from vmjit.ir.layout import HEAT_ENTRIES, HEAT_OFFSET, JUMP_ENTRIES, JUMP_OFFSET, SLOT_SIZE, WORD
+from vmjit.ir.layout import (
+    HEAT_ENTRIES,
+    HEAT_OFFSET,
+    JUMP_ENTRIES,
+    JUMP_OFFSET,
+    ODDS_SCALE,
+    SLOT_ODDS,
+    SLOT_SIZE,
+    WORD,
+)
 
 NOTED = ("call", "indirect")  # chains whose targets are noted; an interpreter handler does not know a return
 SLOT_INDEX_SHIFT = SLOT_SIZE.bit_length() - 1
+
+ODDS_SHIFT = 5  # the last 32 times or so count
 
 
 def count(slot: str, tag: str) -> tuple[str, str]:
@@ -38,3 +50,15 @@ def note(site: str, target: str, tag: str) -> str:
 %{tag}.second = getelementptr i8, ptr %{tag}.entry, i64 {JUMP_OFFSET + WORD}
 store i64 %{tag}.from, ptr %{tag}.first, align 8
 store i64 %{tag}.to, ptr %{tag}.second, align 8"""
+
+
+def odds(slot: str, taken: bool, tag: str) -> str:
+    """Text that notes which way a conditional branch goes: a moving average."""
+    step = ((ODDS_SCALE - 1) >> ODDS_SHIFT) * (1 if taken else -1)
+    return f"""\
+%{tag}.odds = getelementptr i8, ptr {slot}, i64 {SLOT_ODDS}
+%{tag}.old = load i16, ptr %{tag}.odds, align 2
+%{tag}.share = ashr i16 %{tag}.old, {ODDS_SHIFT}
+%{tag}.rest = sub i16 %{tag}.old, %{tag}.share
+%{tag}.new = add i16 %{tag}.rest, {step}
+store i16 %{tag}.new, ptr %{tag}.odds, align 2"""

@@ -77,6 +77,7 @@ def runtime(layout: Layout) -> str:
             _syscall(layout),
             _illegal(layout),
             _emulate(layout),
+            _missing(layout),
         )
     )
 
@@ -234,6 +235,16 @@ define {CONVENTION} void @illegal({PARAMETERS}) nounwind {{
 %word.p = getelementptr i8, ptr %slot, i64 {SLOT_OPERANDS}
 %word = load i64, ptr %word.p, align 8
 {leave(layout, ExitReason.ILLEGAL, "%pc", "%word", "i")}
+}}"""
+
+
+def _missing(layout: Layout) -> str:
+    """Serves instructions whose handlers are not there. `arg` is what the decode stub left, so it must come from it."""
+    return f"""
+define {CONVENTION} void @missing({PARAMETERS}) nounwind {{
+{pc_of_slot("%pc")}
+{word(layout, "%entry", "arg")}
+{leave(layout, ExitReason.MISSING, "%pc", "%entry", "m")}
 }}"""
 
 

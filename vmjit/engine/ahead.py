@@ -104,8 +104,8 @@ class Finder:
         self.former = Former(guest.decode_table, self.tracer)
         self.known: dict[int, tuple[int, Flow | None] | None] = {}
 
-    def functions(self, starts: Iterable[int]) -> dict[int, Function]:
-        """Those at these addresses, those that they call, and so on."""
+    def functions(self, starts: Iterable[int], note: Callable[[int], None] = lambda count: None) -> dict[int, Function]:
+        """Those at these addresses, those that they call, and so on; `note` is told how many there are so far."""
         found: dict[int, Function] = {}
         self.starts = sorted(starts)
         queue = list(self.starts)
@@ -115,6 +115,7 @@ class Finder:
                 continue
             found[address] = self.function(address)
             queue += [called for *_, called in found[address].calls]
+            note(len(found))
         return dict(sorted(found.items()))
 
     def may_begin(self, address: int) -> bool:
@@ -173,7 +174,7 @@ class Finder:
     def constants(self, function: Function) -> list[int]:
         """The numbers that the function computes from nothing."""
         ran = _marked(function.steps)
-        code = Code([(page, self.code.pages[page], ran[page].tobytes()) for page in sorted(ran)])
+        code = Code([(page, self.code.pages[page], ran[page].tobytes(), b"") for page in sorted(ran)])
         plan = self.former.form(function.address, code, LARGEST_FUNCTION)
         if plan is None:
             return []
@@ -202,7 +203,7 @@ class Finder:
             if step is None:
                 self.known[at] = None
             else:
-                traits = self.tracer.traits_of(step.instruction, step.fields, step.size)
+                traits = step.traits
                 flow = self.tracer.flow_of(step.instruction, step.fields, at, step.size) if traits.ends else None
                 self.known[at] = step.size, flow
         return self.known[at]
@@ -250,7 +251,7 @@ class Surroundings:
             for target in sorted({target >> PAGE_BITS for page in pages for _, target in self.jumps.get(page, ())}):
                 if target not in pages and len(pages) < MOST_PAGES:
                     pages |= self._neighbours(target)
-        chunks = [(page, self.code.pages[page], self.ran[page].tobytes()) for page in sorted(pages)]
+        chunks = [(page, self.code.pages[page], self.ran[page].tobytes(), b"") for page in sorted(pages)]
         jumps = [jump for page in pages for jump in self.jumps.get(page, ()) if jump[1] >> PAGE_BITS in pages]
         return "region", pc, chunks, sorted(jumps), size, False, entries
 

@@ -39,7 +39,7 @@ _DIGEST_BYTES = 16
 _REGION_PREFIX, _PROGRAM_PREFIX = "region-", "program-"
 # What vmjit makes there, files that somebody is writing included.
 _FOLDER = re.compile(r"[0-9a-f]{32}")
-_FILE = re.compile(r"(interpreter|(region-[0-9a-f]+|calls|program)-[0-9a-f]{32})(\.[0-9a-f]{16})?")
+_FILE = re.compile(r"(interpreter|handlers-[0-9]+|(region-[0-9a-f]+|calls|program)-[0-9a-f]{32})(\.[0-9a-f]{16})?")
 
 Ranges = tuple[tuple[int, int], ...]
 Read = Callable[[int, int], bytes | None]  # code: address and size -> bytes
@@ -168,6 +168,11 @@ def region_key(pc: int, entries: tuple[int, ...], ranges: Ranges, shape: str, co
 def calls_key(descriptors: int, calls: tuple[Call, ...]) -> str:
     """The name of the file of the system calls that native code makes."""
     return f"calls-{digest(marshal.dumps((descriptors, calls), 2))}"
+
+
+def handlers_key(group: int) -> str:
+    """The name of the file of a group of the interpreter's handlers."""
+    return f"handlers-{group}"
 
 
 def name_of(pc: int, region: Region, read: Read, variant: str) -> str | None:

@@ -15,13 +15,12 @@ from vmjit.ir.block import Region
 from vmjit.ir.layout import Layout
 from vmjit.ir.verify import verify_or_raise
 from vmjit.jit.blob import Blob
+from vmjit.jit.compiler import LLVM_PASSES
 from vmjit.passes.pipeline import PIPELINE
 
 if TYPE_CHECKING:
     from vmjit.jit.compiler import Compiler
 
-# LLVM's passes for regions, by benchmarks/bench_compile.py: see docs/design.md, "What LLVM is asked to do".
-LLVM_PASSES = "instcombine,simplifycfg"
 Seconds = dict[str, float]  # of each stage
 Observe = Callable[[str, object], None]  # category of debug.py, what to show
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from vmjit.engine.cache import digest
 from vmjit.engine.code import Code
-from vmjit.engine.trace import Tracer
+from vmjit.engine.trace import Tracer, Traits
 from vmjit.isa.decoder import DecodeTable
 from vmjit.isa.instruction import Decoded, Instruction
 
@@ -31,11 +31,8 @@ class Step:
     instruction: Instruction
     fields: Mapping[str, int]
     decoded: Decoded
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        return self.decoded.size
+    size: int  # bytes
+    traits: Traits
 
     def text(self, pc: int) -> str:
         """Assembly text."""
@@ -50,6 +47,7 @@ class Plan:
     entries  blocks that are entered from outside
     targets  by address of an indirect jump: where in the region it went so far
     exits    known addresses outside of the region that it leads to
+    odds     by address of a branch: how often of 1000 times it was taken, if that is known
     """
 
     pc: int
@@ -58,6 +56,7 @@ class Plan:
     entries: tuple[int, ...]
     targets: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     exits: tuple[int, ...] = ()
+    odds: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def shape(self) -> str:
@@ -105,7 +104,7 @@ class Former:
                 self.words[key] = None
             else:
                 base, fields = decoded.expand()
-                self.words[key] = Step(base, fields, decoded)
+                self.words[key] = Step(base, fields, decoded, size, self.tracer.traits_of(base, fields, size))
         return self.words[key]
 
 
@@ -118,12 +117,13 @@ class _Formation:
         self.code = code
         self.limit = limit
         self.steps: dict[int, Step] = {}
-        self.entries: list[int] = []
+        self.entries: dict[int, None] = {}  # in the order in which they were found
         self.leaders: set[int] = set()
         self.near: set[int] = set()  # what executed code may go to and is close by, executed or not
         self.queue: deque[int] = deque()
         self.called: deque[int] = deque()  # functions, which come when this one is complete
         self.unknown: list[int] = []  # indirect jumps
+        self.odds: dict[int, int] = {}
         self.returns: dict[int, list[int]] = {}  # return point -> functions called
 
     def form(self, pc: int, entries: Sequence[int]) -> Plan | None:
@@ -135,8 +135,8 @@ class _Formation:
             return None
         for point, functions in self.returns.items():
             inside = functions and all(function in self.steps for function in functions)
-            if not inside and point not in self.entries:
-                self.entries.append(point)
+            if not inside:
+                self.entries[point] = None
         entries = tuple(entry for entry in self.entries if entry in self.steps)[:MAX_ENTRIES]
         targets = {}
         for site in self.unknown:
@@ -146,7 +146,7 @@ class _Formation:
                 self.leaders.update(known)
         leaders = frozenset(leader for leader in self.leaders if leader in self.steps)
         exits = tuple(sorted(self.leaders - leaders))
-        return Plan(pc, self.steps, leaders, entries, targets, exits)
+        return Plan(pc, self.steps, leaders, entries, targets, exits, self.odds)
 
     def walk(self, at: int, pc: int) -> None:
         """Take in instructions until one that ends a block, or one that is there already."""
@@ -154,7 +154,7 @@ class _Formation:
             step = self.former.step(at, self.code)
             if step is None:
                 return
-            traits = self.tracer.traits_of(step.instruction, step.fields, step.size)
+            traits = step.traits
             following = at + step.size
             if traits.alone:
                 if at != pc:
@@ -176,6 +176,9 @@ class _Formation:
         """Go on after an instruction that ends a block."""
         flow = self.tracer.flow_of(step.instruction, step.fields, at, step.size)
         self.follow(flow.targets, self.queue)
+        odds = self.code.odds(at) if len(flow.targets) > 1 else None
+        if odds is not None:
+            self.odds[at] = odds
         if self.code.executed(at):
             self.near.update(target for target in flow.targets if abs(target - at) < NEAR)
         functions = [*flow.calls, *self.code.targets(at)] if self.code.is_profiled else []
@@ -196,5 +199,4 @@ class _Formation:
         """An address that is entered from outside."""
         self.leaders.add(address)
         self.queue.append(address)
-        if address not in self.entries:
-            self.entries.append(address)
+        self.entries[address] = None

@@ -14,7 +14,7 @@ from functools import cached_property
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from vmjit.engine.cache import Cache, Kept, Program, Region, calls_key, name_of, variant
+from vmjit.engine.cache import Cache, Kept, Program, Region, calls_key, handlers_key, name_of, variant
 from vmjit.engine.native import FOREVER, Native
 from vmjit.engine.regions import Regions
 from vmjit.ir.exits import ExitReason
@@ -37,9 +37,11 @@ CALL_DEPTH, MOST_PAGES = 2, 24  # and of what is called from there, and called i
 HOT_AUTO = 1000  # jumps; see docs/design.md, "When code is hot"
 HOT_JIT = 1  # every jump target at once
 AGAIN_JIT = 64  # jumps to one that could not be compiled, or is not yet: less would mean a return to the host for each
+CALLS_HOT = 1000  # system calls by Python, 5 us each, until native code for them is made, which takes as long
 AGAIN = 60000  # jumps until a target that was asked for is looked at again
 SLOT_WORD = 4  # bytes of Native.executed for each byte of code
 MOST_EXTENSIONS = 8  # of one region
+MOST_AWAITED = 500  # regions of libraries that did not come that are kept: some may have been replaced for good
 REGION_SIZE = 500  # instructions, about 50 ms of compile time in the background
 
 
@@ -77,6 +79,15 @@ class Stop:
     signal: int = 0  # the host's signal behind a fault
 
 
+@dataclass(frozen=True)
+class Calls:
+    """System calls that native code may make: the request for it, and after how many that Python made."""
+
+    request: tuple[Any, ...]
+    descriptors: int
+    after: int
+
+
 class Hart:
     """`words` is the state, indexed by layout.word(name)."""
 
@@ -105,6 +116,8 @@ class Hart:
         self.awaited: list[Kept] = []  # regions that earlier runs left whose code, a library's, is not mapped yet
         self.mapped: list[tuple[int, int]] = []  # start and size of what changed since those were looked for
         self.precise = False
+        self.calls: Calls | None = None  # that native code is to make, once it pays
+        self.unavailable: set[int] = set()  # groups of handlers that cannot be had
         self.counters = Counters()
         self._dumps_exits = settings.wants("exit")
         self.native = Native(guest.layout, memory, self._interpreter(cache))
@@ -128,6 +141,7 @@ class Hart:
             ExitReason.FLUSH_CODE: self._flush_code,
             ExitReason.ROUNDING: self._rounding_changed,
             ExitReason.HOST_FAULT: self._host_fault,
+            ExitReason.MISSING: self._missing,
         }
 
     def _interpreter(self, cache: Cache) -> Blob:
@@ -144,21 +158,43 @@ class Hart:
 
         return Reference(self.guest, self.memory, self.words)
 
-    def make_calls(self, calls: tuple[Call, ...], descriptors: int, count: int) -> None:
+    def make_calls(self, calls: tuple[Call, ...], descriptors: int, count: int, after: int = 0) -> None:
         """Let native code make these system calls itself, on descriptors that a table of `count` bytes allows.
 
-        All others stop the hart as ever; if the code cannot be had, all do.
+        All others stop the hart as ever; if the code cannot be had, all do. What is not in the cache is made now, or
+        in the background when `after` calls have stopped the hart: most programs make few.
         """
         from vmjit.errors import CompileError
 
+        self.calls = Calls(("calls", count, calls), descriptors, after)
         found = self.cache.get(calls_key(count, calls))
-        try:
-            if found is None:
-                found = Blob.from_bytes(self.service.wait(("calls", count, calls)))
-        except CompileError as error:
-            self.counters.failures.append(f"system calls: {error}")
-            return
-        self.native.place_calls(found, descriptors)
+        if found is not None:
+            self._take_calls(True, found.to_bytes())
+        elif after:
+            self._handlers[ExitReason.SYSCALL] = self._count_call
+        else:
+            try:
+                self._take_calls(True, self.service.wait(self.calls.request))
+            except CompileError as error:
+                self._take_calls(False, str(error))
+
+    def _count_call(self, pc: int, argument: int) -> Stop:
+        calls = self.calls
+        if calls is not None and self.counters.exits["SYSCALL"] >= calls.after:
+            del self._handlers[ExitReason.SYSCALL]
+            self.service.submit(calls, lambda: calls.request, self._take_calls)
+        return Stop(ExitReason.SYSCALL, pc, argument)
+
+    def _take_calls(self, worked: bool, result: Any) -> None:
+        """The code of system calls, or why there is none."""
+        with self.regions.lock:
+            calls, self.calls = self.calls, None
+            if calls is None:
+                return
+            if worked:
+                self.native.place_calls(Blob.from_bytes(result), calls.descriptors)
+            else:
+                self.counters.failures.append(f"system calls: {result}")
 
     # Running.
 
@@ -269,6 +305,26 @@ class Hart:
             return self._fetch_fault(reason, target, argument)
         self.words[self._pc] = target
         return handle(target, argument)
+
+    def _missing(self, pc: int, entry: int) -> Stop | None:
+        """Get the handlers of a group, from the cache or made now; the instruction is decoded again and finds its."""
+        from vmjit.errors import CompileError
+
+        self.native.set_code(pc, 0)
+        group = self.native.group_of(entry)
+        if group in self.unavailable:
+            return self._emulate(pc, 0)
+        try:
+            found = self.cache.get(handlers_key(group))
+            if found is None:
+                found = Blob.from_bytes(self.service.wait(("handlers", group)))
+            with self.regions.lock:
+                self.native.place_handlers(found)
+        except (CompileError, ValueError) as error:
+            self.unavailable.add(group)
+            self.counters.failures.append(f"handlers {group}: {error}")
+            return self._emulate(pc, 0)
+        return None
 
     def _flush_code(self, pc: int, _: int) -> Stop | None:
         """Instruction fence: only pages that the guest can write may have changed unseen."""
@@ -408,7 +464,8 @@ class Hart:
         for page in sorted(pages):
             start = page << PAGE_BITS
             executed = b"" if self.tier is Tier.JIT else self._executed(page)
-            chunks.append((page, self.memory.read(start, PAGE_SIZE, EXECUTE), executed))
+            ways = self.native.branches(start, PAGE_SIZE) if executed else b""
+            chunks.append((page, self.memory.read(start, PAGE_SIZE, EXECUTE), executed, ways))
         known = [jump for jump in jumps if jump[0] >> PAGE_BITS in pages]
         return "region", pc, chunks, known, REGION_SIZE, self.precise, entries
 
@@ -464,6 +521,12 @@ class Hart:
             self.counters.regions += 1
             self.counters.compiled_instructions += region.instructions
             self.counters.code_bytes += len(region.blob.code)
+
+    def begin_as_child(self) -> None:
+        """What was asked for will not come; the guest was forked."""
+        self.forget_asked()
+        if self.calls is not None:
+            self._handlers[ExitReason.SYSCALL] = self._count_call
 
     def forget_asked(self) -> None:
         """Whatever gets hot may be asked for again."""
@@ -521,7 +584,8 @@ class Hart:
             if name is not None:
                 regions.append(Kept(placed.pc, name, entries, placed.region))
         known = {kept.name for kept in regions}
-        regions += [kept for kept in self.awaited if kept.name not in known]  # of libraries that other runs loaded
+        of_others = [kept for kept in self.awaited if kept.name not in known]  # libraries that other runs loaded
+        regions += of_others[:MOST_AWAITED]
         left = Program(tuple(regions), tuple(self.native.jumps()), self.program)
         self.cache.put_program(self.program, self.variant, left)
 
@@ -547,6 +611,8 @@ class Hart:
 
     def close(self) -> None:
         """Give back the memory; the guest must not be running."""
+        with self.regions.lock:
+            self.calls = None
         self.native.close()
 
 

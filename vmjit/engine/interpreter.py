@@ -3,10 +3,13 @@
 The stub lies at offset 0 of the arena, so an empty slot leads to it. It finds the instruction in the decode table,
 packs its operands into the slot, stores the handler's offset there and goes on in the handler. Handlers are found
 through a table of offsets, one for each variant of the decode table after the first, which is for what is none.
+Most programs execute a quarter of all instructions, so the first run of an installation makes those handlers that it
+meets: the rest would take twice the time of all else that is done before a program's first instruction.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from vmjit.codegen.lower import CONVENTION, PARAMETERS, Handler, Place, lower_handler, lower_operations
 from vmjit.codegen.native import why_not_native
@@ -15,7 +18,7 @@ from vmjit.errors import DescriptionError
 from vmjit.ir.block import PARAM, Region, Value
 from vmjit.ir.emit import Emitter
 from vmjit.ir.exits import ExitReason
-from vmjit.ir.layout import PAGE_BITS, SLOT_OPERANDS, SLOT_SIZE, Layout
+from vmjit.ir.layout import PAGE_BITS, SLOT_ODDS, SLOT_OPERANDS, SLOT_SIZE, Layout
 from vmjit.isa.bits import Bits
 from vmjit.isa.cpu import Cpu
 from vmjit.isa.decoder import DecodeTable, Variant
@@ -25,46 +28,100 @@ from vmjit.isa.operand import Operand
 from vmjit.passes import access
 
 Structural = tuple[tuple[str, int], ...]
+Group = tuple[str, Structural]  # an extension, and the structural fields that its instructions have in common
+Fields = tuple[tuple[str, Field], ...]
 SMALL = 8  # bits of an operand that is a byte of the slot
 LARGE = 32  # bits of the one operand that may be larger
 
 
+class Served(NamedTuple):
+    """What one handler serves: an instruction with its structural fields, in an encoding of some size."""
+
+    instruction: Instruction
+    structural: Structural
+    size: int
+
+
 @dataclass(frozen=True)
-class Interpreter:
-    """LLVM text and, for each entry of the handler table, the function that serves it."""
+class Part:
+    """LLVM text, and what serves entries of the handler table: its functions, or `emulate`, `illegal` or `missing`."""
 
     text: str
-    handlers: tuple[str, ...]
+    handlers: Mapping[int, str]
 
 
-def build(table: DecodeTable, layout: Layout) -> Interpreter:
-    """Tier 0 of a guest."""
-    names: dict[tuple[Instruction, Structural, int], str] = {}
-    texts: list[str] = []
-    formats: dict[str, int] = {}
-    handlers, format_of = ["illegal"], [0]
-    for variant in table.variants:
-        if variant.instruction.reserved:
-            handlers.append("illegal")
-            format_of.append(0)
-            continue
-        word_value = Value(PARAM, "i64")
-        base, fields, values, packed = _operands(variant, word_value, layout)
-        structural = tuple((n, v) for n, v in fields.items() if isinstance(v, int) and _is_structural(base, n))
-        key = (base, structural, variant.instruction.encoding.size)
-        if key not in names:
-            name = f"h{len(names)}"
-            text = _handler(name, base, dict(structural), variant.instruction.encoding.size, layout)
-            names[key] = name if text else "emulate"
-            texts.append(text)
-        handlers.append(names[key])
-        body = _packer(values, word_value, packed)
-        format_of.append(formats.setdefault(body, len(formats)))
-    packers = "".join(
-        f"define internal i64 @pack{number}(i64 %word) nounwind {{\n{body}}}\n" for body, number in formats.items()
-    )
-    stub = _stub(table, layout, format_of, len(formats))
-    return Interpreter("\n".join((stub, packers, runtime(layout), *texts)), tuple(handlers))
+class Interpreter:
+    """Tier 0 of a guest, made in parts: the core, and groups of handlers that a program may do without.
+
+    A group has the handlers of one extension with the same structural fields: so much is needed at once by a program
+    that needs anything of it, and so little is made in vain. Entries of the handler table whose group is not there
+    lead to code that asks the host for it.
+    """
+
+    def __init__(self, table: DecodeTable, layout: Layout, core: Collection[str]) -> None:
+        """`core` are the extensions whose handlers are in the core."""
+        self.table = table
+        self.layout = layout
+        self.core_extensions = core
+        self.packers: dict[str, int] = {}  # text of a function that packs operands -> its number
+        self.packer_of = [0]  # by entry of the handler table
+        self.served: list[Served | None] = [None]  # likewise; None: illegal
+        known: dict[Fields, str] = {}
+        for variant in table.variants:
+            served, packer = None, 0
+            if not variant.instruction.reserved:
+                served, body = _operands(variant, layout, known)
+                packer = self.packers.setdefault(body, len(self.packers))
+            self.served.append(served)
+            self.packer_of.append(packer)
+        self.groups = list(dict.fromkeys(key for served in self.served if (key := self._group(served)) is not None))
+
+    def stub(self) -> str:
+        """The text of the decode stub, a module of its own: it runs once for each instruction of the guest."""
+        packers = (
+            f"define internal i64 @pack{number}(i64 %word) nounwind {{\n{body}}}\n"
+            for body, number in self.packers.items()
+        )
+        return "\n".join((_stub(self.table, self.layout, self.packer_of, len(self.packers)), *packers))
+
+    def core(self) -> Part:
+        """What is around guest code, and the handlers that every program needs."""
+        texts, handlers = self._handlers(None)
+        every = {entry: handlers.get(entry, "missing") for entry in range(len(self.served))}
+        return Part("\n".join((runtime(self.layout), *texts)), every)
+
+    def groups_of_entries(self) -> list[int]:
+        """For each entry of the handler table 0, or from 1 on the number of the group that it belongs to."""
+        numbers = {group: number for number, group in enumerate(self.groups, 1)}
+        return [0 if (group := self._group(served)) is None else numbers[group] for served in self.served]
+
+    def group(self, number: int) -> Part:
+        """The handlers of a group, counted from 1; IndexError if there is no such group."""
+        texts, handlers = self._handlers(self.groups[number - 1])
+        return Part("\n".join(texts), handlers)
+
+    def _group(self, served: Served | None) -> Group | None:
+        """None for what is in the core."""
+        if served is None or served.instruction.extension in self.core_extensions:
+            return None
+        return served.instruction.extension, served.structural
+
+    def _handlers(self, group: Group | None) -> tuple[list[str], dict[int, str]]:
+        """Texts of functions, and which of them serves which entry."""
+        names: dict[Served | None, str] = {None: "illegal"}
+        texts: list[str] = []
+        handlers = {}
+        for entry, served in enumerate(self.served):
+            if self._group(served) != group:
+                continue
+            if served is not None and served not in names:
+                name = f"h{len(texts)}"
+                text = _handler(name, served, self.layout)
+                names[served] = name if text else "emulate"
+                if text:
+                    texts.append(text)
+            handlers[entry] = names[served]
+        return texts, handlers
 
 
 # Operands.
@@ -91,13 +148,19 @@ def places_of(instruction: Instruction) -> dict[str, Place]:
     return places
 
 
-def _operands(
-    variant: Variant, word_value: Value, layout: Layout
-) -> tuple[Instruction, Mapping[str, Bits | int], list[Value], Value]:
-    """The instruction that a variant stands for, its fields, and the operations that pack them from the word."""
+def _operands(variant: Variant, layout: Layout, known: dict[Fields, str]) -> tuple[Served, str]:
+    """What serves a variant, and the function's body that packs its operands from the word.
+
+    Instructions of the same format share `known` bodies: making them all took longer than all other text of the core.
+    """
+    made = variant.instruction
+    format = tuple((name, encoded) for name, encoded in made.encoding.fields.items() if name in made.parameters)
+    if made.of is None and format in known:
+        structural = tuple((name, variant.structural[name]) for name in made.parameters if name in variant.structural)
+        return Served(made, structural, made.encoding.size), known[format]
+    word_value = Value(PARAM, "i64")
     emitter = Emitter(Region("operands"), Region("operands").new_block())
     raw = Bits(emitter, word_value)
-    made = variant.instruction
     fields: dict[str, Bits | int] = {
         name: variant.structural[name] if name in variant.structural else _extract(raw, encoded)
         for name, encoded in made.encoding.fields.items()
@@ -109,7 +172,11 @@ def _operands(
         bits = raw.like(value) if isinstance(value, int) else value
         bits = _redirected(bits, base.operands[name]) & ((1 << place.width) - 1)
         packed = packed | (bits << (8 * (place.offset - SLOT_OPERANDS)))
-    return base, mapped, emitter.block.ops, packed.value
+    body = _packer(emitter.block.ops, word_value, packed.value)
+    if made.of is None:
+        known[format] = body
+    structural = tuple((n, v) for n, v in mapped.items() if isinstance(v, int) and _is_structural(base, n))
+    return Served(base, structural, made.encoding.size), body
 
 
 def _extract(raw: Bits, encoded: Field) -> Bits:
@@ -148,12 +215,22 @@ def _is_structural(instruction: Instruction, field: str) -> bool:
 # Handlers.
 
 
-def _handler(name: str, instruction: Instruction, structural: Mapping[str, int], size: int, layout: Layout) -> str:
+def _handler(name: str, served: Served, layout: Layout) -> str:
     """The text of a handler, or nothing when only the reference evaluator can execute the instruction."""
-    region = trace_handler(instruction, structural, size, layout)
+    instruction, structural, size = served
+    region = trace_handler(instruction, dict(structural), size, layout)
     if any(why_not_native(value) for block in region.blocks for value in block.ops):
         return ""
-    return lower_handler(access.run(region), layout, name, Handler(places_of(instruction), size))
+    places = places_of(instruction)
+    branches = _branches(region) and all(
+        place.offset + place.width // 8 <= SLOT_ODDS or place.offset >= SLOT_ODDS + 2 for place in places.values()
+    )
+    return lower_handler(access.run(region), layout, name, Handler(places, size, branches))
+
+
+def _branches(region: Region) -> bool:
+    """Whether an instruction goes on here or there, and so notes which way it goes."""
+    return sorted(str(block.end.attr) for block in region.blocks if block.end.leaves) == ["fall", "jump"]
 
 
 def trace_handler(instruction: Instruction, structural: Mapping[str, int], size: int, layout: Layout) -> Region:
@@ -271,6 +348,7 @@ br label %store
 store:
 %operands = phi i64 [ %fields, %packed ], [ %bad, %none ]
 %handler = phi i64 [ %number, %packed ], [ 0, %none ]
+{put(layout, "arg", "i64", "%handler", "m")}
 {word(layout, "%handlers", "handlers", "ptr")}
 %handler.p = getelementptr i64, ptr %handlers, i64 %handler
 %offset = load i64, ptr %handler.p, align 8

@@ -14,13 +14,16 @@ from functools import partial
 
 from vmjit.ir.layout import (
     ADDRESS_BITS,
+    EMULATED,
     HEAT_ENTRIES,
     HEAT_OFFSET,
     INTERPRETER_SIZE,
     JUMP_ENTRIES,
     JUMP_OFFSET,
     PAGE_BITS,
+    SLOT_ODDS,
     SLOT_SCALE,
+    SLOT_SIZE,
     STATE_SIZE,
     WORD,
     Layout,
@@ -82,6 +85,7 @@ class Native:
         state = self.state.base
         self.enter: Callable[[], None] = partial(enter, state)
         self.calls = range(0)  # arena offsets of the code that `trap` leads to
+        self._used = len(interpreter.code)  # of INTERPRETER_SIZE
         self._catch_faults()
 
     def symbol(self, name: str) -> int:
@@ -90,15 +94,41 @@ class Native:
 
     def place_calls(self, blob: Blob, descriptors: int) -> None:
         """Let system calls go to this code, made by codegen/calls.py; `descriptors` is the address of its table."""
-        start = -(-len(self.interpreter.code) // ALIGNMENT) * ALIGNMENT
+        start = self._place(blob.code)
         self.calls = range(start, start + len(blob.code))
-        if self.calls.stop > INTERPRETER_SIZE:
-            raise ValueError(f"interpreter and system calls have {self.calls.stop} bytes, more than {INTERPRETER_SIZE}")
-        base = self.arena.place(start, blob.code)
+        base = self.arena.base + start
         clock = ctypes.cast(ctypes.CDLL(None).clock_gettime, ctypes.c_void_p).value or 0
         ctypes.c_uint64.from_address(base + blob.symbols["clock"]).value = clock
         ctypes.c_uint64.from_address(base + blob.symbols["descriptors"]).value = descriptors
         self.words[self.layout.word("trap")] = base + blob.symbols["trap"]
+
+    def place_handlers(self, blob: Blob) -> None:
+        """Let instructions be executed by these handlers, see Worker.handlers. ValueError if they are none."""
+        code_size = blob.symbols.get("handlers", len(blob.code))
+        table = array("Q", blob.code[code_size:])
+        first = self.symbol("handlers")
+        entries = (self.interpreter.symbols["groups"] - self.interpreter.symbols["handlers"]) // WORD
+        pairs = list(zip(table[::2], table[1::2], strict=False))
+        is_sound = all(entry < entries and (offset < code_size or offset == EMULATED) for entry, offset in pairs)
+        if not pairs or len(table) % 2 or not is_sound:
+            raise ValueError("handlers that are none")
+        start = self._place(blob.code)
+        for entry, offset in pairs:
+            code = self.interpreter.symbols["emulate"] if offset == EMULATED else start + offset
+            ctypes.c_uint64.from_address(first + WORD * entry).value = code
+
+    def group_of(self, entry: int) -> int:
+        """The number of the group that an entry of the handler table belongs to."""
+        return ctypes.c_uint64.from_address(self.symbol("groups") + WORD * entry).value
+
+    def _place(self, code: bytes) -> int:
+        """Put code behind what there is of the interpreter; its offset. ValueError if there is no room."""
+        start = -(-self._used // ALIGNMENT) * ALIGNMENT
+        if start + len(code) > INTERPRETER_SIZE:
+            raise ValueError(f"the interpreter would have {start + len(code)} bytes, more than {INTERPRETER_SIZE}")
+        self.arena.place(start, code)
+        self._used = start + len(code)
+        return start
 
     def set_heat(self, threshold: int) -> None:
         """Every jump target counts as hot after `threshold` jumps to it."""
@@ -124,6 +154,11 @@ class Native:
         """The slots' code words of a range of addresses, 8 bytes each: not zero where something was decoded."""
         words = self.slots.words(start * SLOT_SCALE, size * SLOT_SCALE // WORD)
         return words[::2].tobytes()
+
+    def branches(self, start: int, size: int) -> bytes:
+        """Which way branches went lately, for a range of addresses: 16 bits for each slot, see SLOT_ODDS."""
+        words = self.slots.words(start * SLOT_SCALE, size * SLOT_SCALE // WORD)
+        return words.cast("B").cast("H")[SLOT_ODDS // 2 :: SLOT_SIZE // 2].tobytes()
 
     def jumps(self) -> list[tuple[int, int]]:
         """Calls and indirect jumps that the interpreter did lately: address and target, each once, in no order."""

@@ -32,8 +32,8 @@ _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ
 MOST_WORKERS = 4  # that are started before the service gives up
 LOOKS = 4  # how often, in the time that a worker has for an answer, we look whether that is over
 GRACE_SECONDS = 1.0  # for a worker that has closed its end to be gone
-# A request that another worker is asked when the first dies of it: without the interpreter nothing runs.
-INDISPENSABLE = "interpreter"
+# Requests that another worker is asked when one dies of them: without the interpreter nothing runs, or very slowly.
+INDISPENSABLE = ("interpreter", "handlers")
 
 Make = Callable[[], "tuple[Any, ...] | None"]  # the request, made when it is its turn; None: no longer wanted
 Done = Callable[[bool, Any], None]  # whether it worked; the result, or what was wrong
@@ -78,15 +78,21 @@ class Service:
         self.started = self.sent = 0
         self.failure: str | None = None
 
-    def submit(self, key: Any, make: Make, done: Done) -> None:
-        """Have something compiled; `done` is called in a thread of the service, or here if that cannot be."""
+    def submit(self, key: Any, make: Make, done: Done, *, first: bool = False) -> None:
+        """Have something compiled; `done` is called in a thread of the service, or here if that cannot be.
+
+        first: before all that is waiting.
+        """
         with self.lock:
-            self.waiting[key] = (make, done)
+            if first:
+                self.waiting = {key: (make, done), **self.waiting}
+            else:
+                self.waiting[key] = (make, done)
             told = self._next()
         _tell(told)
 
     def wait(self, request: tuple[Any, ...]) -> Any:
-        """Have something compiled now. Raises CompileError."""
+        """Have something compiled now, because the guest cannot go on without. Raises CompileError."""
         finished = allocate_lock()
         finished.acquire()
         answers: list[tuple[bool, Any]] = []
@@ -95,7 +101,7 @@ class Service:
             answers.append((worked, result))
             finished.release()
 
-        self.submit(object(), lambda: request, done)
+        self.submit(object(), lambda: request, done, first=True)
         finished.acquire()
         worked, result = answers[0]
         if not worked:
@@ -207,7 +213,7 @@ class Service:
         busy, self.busy = self.busy, None
         if busy is None:
             return []
-        if busy.request[0] == INDISPENSABLE and self.failure is None:
+        if busy.request[0] in INDISPENSABLE and self.failure is None:
             self._put_back(busy)
             return []
         return [(busy.done, self.failure or why)]

@@ -6,19 +6,20 @@ instruction goes on is decided here: at a block of the region, or outside it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 from vmjit.codegen.native import INTERPRETED_ONLY, why_not_native
 from vmjit.ir.block import Block, Edge, Region, Terminator, Value
 from vmjit.ir.emit import Emitter
 from vmjit.ir.layout import ENGINE_WORDS, SLOT_SCALE, SLOT_SIZE, Layout
-from vmjit.ir.ops import OPS
+from vmjit.ir.ops import Op
 from vmjit.isa.bits import Bits
 from vmjit.isa.cpu import Cpu
 from vmjit.isa.instruction import Instruction
 
 _VOLATILE = frozenset(ENGINE_WORDS) - {"instret"}
-_ACCESSES = frozenset(op.name for op in OPS.values() if (op.reads_memory or op.writes_memory) and op.operands)
+FLOWS = 4096  # to remember: a program has fewer branches and calls that differ in more than how far they go
+SOMEWHERE, FAR = 1 << 30, 1 << 20  # an address and an offset that come up by no other way
 DISPATCH_SHIFT = (SLOT_SIZE // SLOT_SCALE).bit_length() - 1  # instructions start at multiples of this power of two
 
 
@@ -34,18 +35,24 @@ class ForwardingEmitter(Emitter):
         self.block = block
         self.known = {}
 
-    def emit(self, name: str, type: str | None, *args: Value, attr: int | str | None = None) -> Value:
-        if name == "get" and attr not in _VOLATILE:
-            register = str(attr)
-            known = self.known.get(register)
-            if known is None:
-                known = self.known[register] = super().emit(name, type, *args, attr=attr)
-            return known
-        if name == "set":
-            self.known[str(attr)] = args[0]
-        elif self.precise and name in _ACCESSES:
-            super().emit("settle", None)
-        return super().emit(name, type, *args, attr=attr)
+    def before_access(self, op: Op) -> None:
+        if self.precise and op.operands:  # fences have none
+            self.emit("settle", None)
+
+    def get(self, register: str) -> Value:
+        known = self.known.get(register)
+        if known is None:
+            known = super().get(register)
+            self.know(register, known)
+        return known
+
+    def set(self, register: str, value: Value) -> None:
+        self.know(register, value)
+        super().set(register, value)
+
+    def know(self, register: str, value: Value) -> None:
+        if register not in _VOLATILE:
+            self.known[register] = value
 
 
 class RegionCpu(Cpu):
@@ -61,11 +68,13 @@ class RegionCpu(Cpu):
         layout: Layout,
         blocks: Mapping[int, Block],
         targets: Mapping[int, tuple[int, ...]] | None = None,
+        odds: Mapping[int, int] | None = None,
     ) -> None:
         super().__init__(emitter, layout)
         self.forwarding = emitter
         self.blocks = blocks
         self.targets = targets or {}
+        self.odds = odds or {}
         self.at = 0
         self.leader = 0
         self.again: Block | None = None
@@ -115,6 +124,12 @@ class RegionCpu(Cpu):
         emitter.exit("limit", target.value, self.const(0).value)
         emitter.block = here
         return test
+
+    def branch_if(self, condition: Bits, target: Bits) -> None:
+        here = self.emitter.block
+        super().branch_if(condition, target)
+        if self.at in self.odds:
+            here.end.attr = str(self.odds[self.at])
 
     def end_with(self, target: Bits, kind: str) -> None:
         address = target.constant
@@ -185,6 +200,7 @@ class Tracer:
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self.traits = cache(self._traits)
+        self.flow = lru_cache(FLOWS)(self._flow)
 
     def traits_of(self, instruction: Instruction, fields: Mapping[str, int], size: int) -> Traits:
         structural = tuple((n, v) for n, v in fields.items() if instruction.operands[n].structural is not None)
@@ -207,12 +223,25 @@ class Tracer:
         )
 
     def flow_of(self, instruction: Instruction, fields: Mapping[str, int], pc: int, size: int) -> Flow:
-        """Where an instruction that ends a block leads."""
-        region, _ = trace_alone(self.layout, instruction, fields, pc, size)
+        """Where an instruction that ends a block leads: traced once with the same fields, but for how far it jumps."""
+        offset, others = 0, []
+        for name, value in fields.items():
+            if instruction.operands[name].relative:
+                offset, value = value, FAR
+            others.append((name, value))
+        flow = self.flow(instruction, tuple(others), size)
+        if not flow.targets and not flow.calls:
+            return flow
+        targets, calls = (tuple([_moved(each, pc, offset) for each in found]) for found in (flow.targets, flow.calls))
+        return Flow(targets, flow.returns, calls, flow.unknown)
+
+    def _flow(self, instruction: Instruction, fields: tuple[tuple[str, int], ...], size: int) -> Flow:
+        """Where it leads from address SOMEWHERE."""
+        region, _ = trace_alone(self.layout, instruction, dict(fields), SOMEWHERE, size)
         targets: list[int] = []
         calls: list[int] = []
         unknown, returns = "", False
-        following = pc + size
+        following = SOMEWHERE + size
         for block in region.blocks:
             end = block.end
             address = end.args[0].attr if end.leaves and end.args[0].is_const else None
@@ -227,3 +256,10 @@ class Tracer:
                 for value in block.ops
             )
         return Flow(tuple(targets), returns, tuple(calls), unknown)
+
+
+def _moved(address: int, pc: int, offset: int) -> int:
+    """The address that an instruction at `pc` leads to, by that which it leads to from SOMEWHERE with offset FAR."""
+    if address == SOMEWHERE + FAR:
+        return (pc + offset) % (1 << 64)
+    return pc + address - SOMEWHERE if SOMEWHERE <= address < SOMEWHERE + FAR else address

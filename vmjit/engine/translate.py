@@ -29,14 +29,16 @@ def translate(plan: Plan, layout: Layout, tracer: Tracer, *, precise: bool = Fal
         blocks[leader] = region.new_block(f"x{leader:x}")
     for entry in plan.entries:
         region.entries[entry].terminator = Terminator("jump", edges=(Edge(blocks[entry]),))
-    cpu = RegionCpu(ForwardingEmitter(region, region.blocks[0], precise=precise), layout, blocks, plan.targets)
+    cpu = RegionCpu(
+        ForwardingEmitter(region, region.blocks[0], precise=precise), layout, blocks, plan.targets, plan.odds
+    )
     for leader, block in blocks.items():
         copies = [block]
         for number in range(1, _copies(plan, tracer, leader)):
             copies.append(region.new_block(f"{block.name}_{number}"))
         for copy, following in zip_longest(copies, copies[1:]):
             cpu.begin(copy, leader, following)
-            _block(plan, cpu, tracer, leader)
+            _block(plan, cpu, leader)
     remove_unreachable(region)  # what only an entry led to that was one too many
     return region
 
@@ -44,7 +46,7 @@ def translate(plan: Plan, layout: Layout, tracer: Tracer, *, precise: bool = Fal
 def _copies(plan: Plan, tracer: Tracer, leader: int) -> int:
     """How often a block is made: small loops of one block run through several copies for one check of the limit."""
     count, pc = 1, leader
-    while (step := plan.steps[pc]) and not tracer.traits_of(step.instruction, step.fields, step.size).ends:
+    while (step := plan.steps[pc]) and not step.traits.ends:
         count += 1
         pc += step.size
         if pc in plan.leaders or pc not in plan.steps or count * 2 > UNROLLED:
@@ -53,11 +55,11 @@ def _copies(plan: Plan, tracer: Tracer, leader: int) -> int:
     return max(1, min(MOST_COPIES, UNROLLED // count)) if leader in flow.targets else 1
 
 
-def _block(plan: Plan, cpu: RegionCpu, tracer: Tracer, pc: int) -> None:
+def _block(plan: Plan, cpu: RegionCpu, pc: int) -> None:
     retired = 0
     while True:
         step = plan.steps[pc]
-        traits = tracer.traits_of(step.instruction, step.fields, step.size)
+        traits = step.traits
         if traits.may_leave:
             cpu.retire(retired + (traits.ends and not traits.traps))
         cpu.step(step.instruction, step.fields, pc, step.size)

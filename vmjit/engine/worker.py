@@ -19,22 +19,24 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from vmjit.debug import Settings, wants_traceback
-from vmjit.engine.cache import Cache, Region, calls_key, region_key, variant
+from vmjit.engine.cache import Cache, Region, calls_key, handlers_key, region_key, variant
 from vmjit.engine.code import Code
 from vmjit.errors import VmjitError
-from vmjit.jit.blob import Blob
+from vmjit.ir.layout import EMULATED
+from vmjit.jit.blob import ALIGNMENT, Blob
 
 if TYPE_CHECKING:
     from vmjit.codegen.calls import Call
     from vmjit.engine.code import Chunk
     from vmjit.engine.formation import Former
+    from vmjit.engine.interpreter import Interpreter
     from vmjit.engine.trace import Tracer
     from vmjit.guest import Guest
     from vmjit.jit.compiler import Compiler
 
-# Symbols of the interpreter that the host looks up; the names of handlers would only cost time at every start.
+# Symbols of the interpreter's core that the host looks up; the names of handlers would only cost time at every start.
 INTERPRETER_SYMBOLS = (
-    *("enter", "fault", "cold", "leave", "syscall", "previous", "signal", "illegal", "emulate", "handlers"),
+    *("enter", "fault", "cold", "leave", "syscall", "previous", "signal", "illegal", "emulate", "handlers", "groups"),
 )
 INTERPRETER_KEY = "interpreter"
 CALLS_SYMBOLS = ("trap", "descriptors", "clock")
@@ -95,6 +97,8 @@ def is_answer(number: int, request: tuple[Any, ...], answer: tuple[Any, ...]) ->
             return isinstance(result, str)
         if request[0] == "interpreter":
             return set(INTERPRETER_SYMBOLS) <= set(Blob.from_bytes(result).symbols)
+        if request[0] == "handlers":
+            return "handlers" in Blob.from_bytes(result).symbols
         if request[0] == "calls":
             return set(CALLS_SYMBOLS) <= set(Blob.from_bytes(result).symbols)
         if request[0] == "region" and result is not None:
@@ -132,24 +136,53 @@ class Worker:
 
         return Former(self.guest.decode_table, self.tracer)
 
-    def interpreter(self) -> bytes:
-        """Tier 0, its handler table appended."""
-        from vmjit.engine.compile import LLVM_PASSES
-        from vmjit.engine.interpreter import build
+    @cached_property
+    def parts(self) -> Interpreter:
+        from vmjit.engine.interpreter import Interpreter
 
-        made = build(self.guest.decode_table, self.guest.layout)
-        blob, _ = self.compiler.compile(made.text, LLVM_PASSES)
-        code = blob.code + bytes(-len(blob.code) % WORD)
-        table = array("Q", [blob.symbols[name] for name in made.handlers])
-        symbols = {**blob.symbols, "handlers": len(code)}
-        kept = Blob(code + table.tobytes(), {name: symbols[name] for name in INTERPRETER_SYMBOLS})
+        return Interpreter(self.guest.decode_table, self.guest.layout, self.guest.core)
+
+    def interpreter(self) -> bytes:
+        """The core of tier 0, with its handler table appended, and for each entry the number of its group."""
+        from vmjit.jit.compiler import Compiler
+
+        made = self.parts.core()
+        # Nobody waits for instructions to be decoded, but for the first of them: level 0 takes a third of the time.
+        stub, _ = Compiler(speed=0).compile(self.parts.stub())
+        start = -(-len(stub.code) // ALIGNMENT) * ALIGNMENT
+        blob = self._handlers(made.text)
+        symbols = {name: start + offset for name, offset in blob.symbols.items()}
+        symbols["handlers"] = start + len(blob.code)
+        table = array("Q", [symbols[made.handlers[entry]] for entry in range(len(made.handlers))])
+        symbols["groups"] = symbols["handlers"] + len(table) * WORD
+        groups = array("Q", self.parts.groups_of_entries())
+        code = stub.code.ljust(start, b"\0") + blob.code + table.tobytes() + groups.tobytes()
+        kept = Blob(code, {name: symbols[name] for name in INTERPRETER_SYMBOLS})
         self.cache.put(INTERPRETER_KEY, kept)
         return kept.to_bytes()
+
+    def handlers(self, group: int) -> bytes:
+        """A group of handlers, appended which entries of the handler table are to lead where."""
+        made = self.parts.group(group)
+        blob = self._handlers(made.text)
+        table = array("Q")
+        for entry, name in made.handlers.items():
+            table.extend((entry, blob.symbols.get(name, EMULATED)))
+        kept = Blob(blob.code + table.tobytes(), {"handlers": len(blob.code)})
+        self.cache.put(handlers_key(group), kept)
+        return kept.to_bytes()
+
+    def _handlers(self, text: str) -> Blob:
+        """The blob of a module of handlers, of whole words. LLVM's passes find nothing to do in them."""
+        if not text:
+            return Blob(b"", {})
+        blob, _ = self.compiler.compile(text)
+        return Blob(blob.code + bytes(-len(blob.code) % WORD), blob.symbols)
 
     def calls(self, descriptors: int, calls: tuple[Call, ...]) -> bytes:
         """The system calls that native code makes itself, see codegen/calls.py."""
         from vmjit.codegen.calls import Registers, trap
-        from vmjit.engine.compile import LLVM_PASSES
+        from vmjit.jit.compiler import LLVM_PASSES
 
         abi = self.guest.syscall
         registers = Registers(abi.number, abi.arguments, abi.result)
@@ -169,9 +202,11 @@ class Worker:
     ) -> tuple[bytes, dict[str, float], bool] | None:
         """A region as cache.Region's bytes, seconds by stage, whether it was cached; None: it cannot be compiled."""
         began = perf_counter()
+        former = self.former  # the first region waits until it is made
+        ready = perf_counter()
         code = Code(chunks, jumps)
-        plan = self.former.form(pc, code, limit, entries)
-        seconds = {"form": perf_counter() - began}
+        plan = former.form(pc, code, limit, entries)
+        seconds = {"tables": ready - began, "form": perf_counter() - ready}
         if plan is None:
             return None
         ranges = plan.ranges()
@@ -192,6 +227,7 @@ def serve(worker: Worker, source: int, target: int, patience: int = 0) -> None:
     """Answer requests until there are no more; end the process when one takes longer than `patience`, in seconds."""
     makers: dict[str, Callable[..., Any]] = {
         "interpreter": worker.interpreter,
+        "handlers": worker.handlers,
         "calls": worker.calls,
         "region": worker.region,
     }

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from vmjit.debug import Settings
-from vmjit.engine.cache import Cache
+from vmjit.engine.cache import Cache, handlers_key
 from vmjit.engine.hart import Counters, Hart, Stop, Tier
 from vmjit.engine.worker import INTERPRETER_KEY, Worker
 from vmjit.errors import CompileError
@@ -41,11 +41,16 @@ class Compiling:
         self.waiting: list[tuple[tuple[Any, ...], Done]] = []
 
     @cached_property
-    def interpreter(self) -> bytes:
-        found = self.cache.get(INTERPRETER_KEY)
+    def maker(self) -> Worker:
+        """Of the interpreter."""
+        return Worker(self.worker.guest, self.cache, self.settings)
+
+    def interpreter(self, group: int | None) -> bytes:
+        """Its core, or a group of its handlers."""
+        found = self.cache.get(INTERPRETER_KEY if group is None else handlers_key(group))
         if found is not None:
             return found.to_bytes()
-        return Worker(self.worker.guest, self.cache, self.settings).interpreter()
+        return self.maker.interpreter() if group is None else self.maker.handlers(group)
 
     def submit(self, key: Any, make: Make, done: Done) -> None:
         request = make()
@@ -57,7 +62,9 @@ class Compiling:
 
     def wait(self, request: tuple[Any, ...]) -> Any:
         kind, *arguments = request
-        return self.interpreter if kind == "interpreter" else self.worker.region(*arguments)
+        if kind in ("interpreter", "handlers"):
+            return self.interpreter(*arguments or (None,))
+        return self.worker.region(*arguments)
 
 
 class FuzzedHart(Hart):

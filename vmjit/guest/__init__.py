@@ -40,6 +40,7 @@ class Guest:
     registers      architectural registers in the order to print and compare them
     hwcap          the auxiliary vector's AT_HWCAP
     description    module that holds `decode_table`
+    core           extensions that every program uses: their handlers are made first, others when they are met
     extensions     of the architecture, in the order and spelling of Linux's /proc/cpuinfo
     """
 
@@ -54,6 +55,7 @@ class Guest:
     trap_sets: tuple[tuple[str, int], ...]
     registers: tuple[str, ...]
     description: str
+    core: tuple[str, ...]
     extensions: tuple[str, ...] = ()
 
     @cached_property

@@ -51,7 +51,8 @@ class Edge:
 class Terminator:
     """How a block ends; `kind` is a key of ops.TERMINATORS.
 
-    branch: args (condition,), edges (then, else). switch: args (value,), cases as ints, edges cases + default.
+    branch: args (condition,), edges (then, else), attr how often of 1000 times it goes the first way, if that is known.
+    switch: args (value,), cases as ints, edges cases + default.
     chain: args (address,), attr one of ops.CHAINS. exit: args (pc, argument), attr the reason's name.
     """
 

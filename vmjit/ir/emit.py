@@ -5,10 +5,13 @@ Folding here is what tracing needs to turn instruction fields into constants; pa
 
 from vmjit.ir.block import CONST, Block, Edge, Region, Terminator, Value
 from vmjit.ir.interpret import MEANING, evaluate
-from vmjit.ir.ops import OPS
+from vmjit.ir.ops import AA, OPS, Op
 from vmjit.ir.types import FLOATS, MASK, WIDTH
 
-_FOLDABLE = frozenset(MEANING)
+_GET, _SET = OPS["get"], OPS["set"]
+_FOLDABLE = frozenset(OPS[name] for name in MEANING)
+_UNMIXED = frozenset(op for op in OPS.values() if op.operands == AA)
+_FAULTING = frozenset(op for op in OPS.values() if op.reads_memory or op.writes_memory)
 
 
 class Emitter:
@@ -28,30 +31,51 @@ class Emitter:
     def emit(self, name: str, type: str | None, *args: Value, attr: int | str | None = None) -> Value:
         """Append operation `name` with result type `type` (None when it has no result)."""
         op = OPS[name]
-        if op.operands == ("a", "a"):
+        if op in _UNMIXED and args[0].type != args[1].type:
             left, right = args[0].type, args[1].type
-            if left != right:
-                raise TypeError(f"{name}: {left} and {right} do not mix; use sext, zext or trunc on one of them")
-        if name in _FOLDABLE and all(a.op is CONST for a in args):
-            assert type is not None
-            constants = tuple(a.attr for a in args)
-            steering = args[1].type if name == "select" else args[0].type
-            return self.const(type, evaluate(name, type, steering, constants))  # type: ignore[arg-type]
-        identity = self._identity(name, args)
-        if identity is not None:
-            return identity
-        pc = self.pc if op.reads_memory or op.writes_memory else None
-        value = Value(op, type, args, attr, pc)
+            raise TypeError(f"{name}: {left} and {right} do not mix; use sext, zext or trunc on one of them")
+        if op in _FOLDABLE:
+            known = self._folded(name, type, args) or self._identity(name, args)
+            if known is not None:
+                return known
+        if op not in _FAULTING:
+            return self._append(Value(op, type, args, attr))
+        self.before_access(op)
+        return self._append(Value(op, type, args, attr, self.pc))
+
+    def get(self, register: str) -> Value:
+        """The value of a guest register."""
+        return self._append(Value(_GET, "i64", (), register))
+
+    def set(self, register: str, value: Value) -> None:
+        self._append(Value(_SET, None, (value,), register))
+
+    def before_access(self, op: Op) -> None:
+        """For emitters that have something to do before memory is accessed."""
+
+    def _append(self, value: Value) -> Value:
         self.block.ops.append(value)
         return value
+
+    def _folded(self, name: str, type: str | None, args: tuple[Value, ...]) -> Value | None:
+        """The result if all operands are constants."""
+        for arg in args:
+            if arg.op is not CONST:
+                return None
+        assert type is not None
+        constants = tuple([arg.attr for arg in args])
+        steering = args[1].type if name == "select" else args[0].type
+        return self.const(type, evaluate(name, type, steering, constants))  # type: ignore[arg-type]
 
     @staticmethod
     def _identity(name: str, args: tuple[Value, ...]) -> Value | None:
         """x + 0 and the like, which constant fields (offset 0, shift 0) produce all the time."""
-        if len(args) == 2 and args[1].op is CONST and args[1].attr == 0 and name in _ZERO_RIGHT:
-            return args[0]
-        if len(args) == 2 and args[0].op is CONST and args[0].attr == 0 and name in _ZERO_LEFT:
-            return args[1]
+        if len(args) == 2:
+            left, right = args
+            if right.op is CONST and right.attr == 0 and name in _ZERO_RIGHT:
+                return left
+            if left.op is CONST and left.attr == 0 and name in _ZERO_LEFT:
+                return right
         return None
 
     def convert(self, name: str, type: str, value: Value) -> Value:

@@ -22,3 +22,4 @@ class ExitReason(IntEnum):
     FLUSH_CODE = 10  # instruction fence: code may have changed; pc is the instruction after it
     ROUNDING = 11  # a rounding mode the host lacks came into force or went; pc is the instruction after it
     UNDECODED = 12  # instructions of this page may not be decoded yet: the host looks whether it is executable
+    MISSING = 13  # an instruction whose handler is not there yet; arg is its entry in the handler table

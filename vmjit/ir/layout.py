@@ -41,7 +41,12 @@ ENGINE_WORDS = {
 SLOT_SCALE = 8
 SLOT_SIZE = 16  # bytes: offset of the code that executes from here, then the operands of the decoded instruction
 SLOT_OPERANDS = 8  # offset of the latter
+# Offset of 16 bits that operands of conditional branches leave free: how often it was taken lately, from -ODDS_SCALE,
+# never, to ODDS_SCALE, always.
+SLOT_ODDS = 10
+ODDS_SCALE = 1 << 15
 INTERPRETER_SIZE = 1 << 20  # the arena's first bytes, for the interpreter; compiled regions come after
+EMULATED = (1 << 64) - 1  # in place of a handler's offset: the reference evaluator executes the instruction
 # A line number of compiled code is that of an address: LINE_BIAS + (address - region's) / 2. Lines are positive, and a
 # region reaches back from its first address, by far less than this.
 LINE_BIAS = 1 << 24

@@ -13,7 +13,7 @@ Shift and rotate amounts are taken modulo the width.
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # one object for each, which passes look up in sets
 class Op:
     """One operation.
 
@@ -161,7 +161,7 @@ OPS = {op.name: op for op in _TABLE}
 
 TERMINATORS = {
     "jump": "go to a block",
-    "branch": "go to the first block if the condition holds, else to the second",
+    "branch": "go to the first block if the condition holds, else to the second; odds: how often of 1000 the first",
     "switch": "go to the block of the equal case, else to the last",
     "chain": "go on at a guest address; the attribute says how it was reached: fall, jump, call, indirect, return",
     "exit": "return to the host: reason, guest pc to go on from, one argument",

@@ -183,13 +183,15 @@ class _Scope:
             return Terminator(kind, (), tuple(self.edge(line, item) for item in items))
         if len(items) < 2:
             raise line.error(f"{kind} <value>, <edges>")
+        items[-1], _, odds = items[-1].partition(" odds ")
         value, targets = self.value(line, items[0]), items[1:]
         cases = []
         if kind == "switch":
             for index, item in enumerate(targets[:-1]):
                 case, targets[index] = line.match(_CASE, item, "<case>: <edge> before the last edge").groups()
                 cases.append(self.integer(line, case, value.type or "i64"))
-        return Terminator(kind, (value,), tuple(self.edge(line, item) for item in targets), cases=tuple(cases))
+        edges = tuple(self.edge(line, item) for item in targets)
+        return Terminator(kind, (value,), edges, odds or None, tuple(cases))
 
     def edge(self, line: _Line, text: str) -> Edge:
         name, args = line.match(_EDGE, text, "<block>(<values>)").groups()

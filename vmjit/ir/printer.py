@@ -87,7 +87,8 @@ def print_terminator(end: Terminator, names: Names) -> str:
     type = end.args[0].type if end.args else None
     for index, case in enumerate(end.cases[: len(edges)]):
         edges[index] = f"{print_integer(case, type)}: {edges[index]}"
-    return f"{end.kind} {', '.join((*args, *edges))}"
+    odds = "" if end.attr is None else f" odds {end.attr}"
+    return f"{end.kind} {', '.join((*args, *edges))}{odds}"
 
 
 def _name(value: Value, names: Names) -> str:

@@ -92,10 +92,12 @@ _ATTRIBUTES: dict[str, tuple[str, Callable[[int | str | None, Value], bool]]] = 
 }
 _NO_ATTRIBUTE: tuple[str, Callable[[int | str | None, Value], bool]] = ("nothing", lambda attr, value: attr is None)
 
+_ODDS = tuple(str(odds) for odds in range(1, 1000))
+
 # kind -> operand types, edges (None: one more than cases), legal attributes and what a message calls them
 _TERMINATORS: dict[str, tuple[tuple[str, ...], int | None, tuple[str | None, ...], str]] = {
     "jump": ((), 1, (None,), "nothing"),
-    "branch": (("i1",), 2, (None,), "nothing"),
+    "branch": (("i1",), 2, (None, *_ODDS), "nothing, or from 1 to 999"),
     "switch": (("int",), None, (None,), "nothing"),
     "chain": (("i64",), 0, CHAINS, f"one of {' '.join(CHAINS)}"),
     "exit": (("i64", "i64"), 0, EXITS, "the name of an ExitReason in lower case"),

@@ -46,8 +46,8 @@ class Bits:
         """A constant of this value's type."""
         return Bits(self.emitter, self.emitter.const(self.type, value))
 
-    def _same(self, op: str, *others: Operandlike) -> "Bits":
-        return Bits(self.emitter, self.emitter.emit(op, self.type, self.value, *map(self._other, others)))
+    def _same(self, op: str, other: Operandlike) -> "Bits":
+        return Bits(self.emitter, self.emitter.emit(op, self.type, self.value, self._other(other)))
 
     def _truth(self, op: str, other: Operandlike) -> "Bits":
         return Bits(self.emitter, self.emitter.emit(op, "i1", self.value, self._other(other)))
@@ -141,16 +141,16 @@ class Bits:
         return self._same("srem", other)
 
     def clz(self) -> "Bits":
-        return self._same("clz")
+        return self._unary("clz", self.type)
 
     def ctz(self) -> "Bits":
-        return self._same("ctz")
+        return self._unary("ctz", self.type)
 
     def ctpop(self) -> "Bits":
-        return self._same("ctpop")
+        return self._unary("ctpop", self.type)
 
     def bswap(self) -> "Bits":
-        return self._same("bswap")
+        return self._unary("bswap", self.type)
 
     def _converted(self, op: str, type: str) -> "Bits":
         return Bits(self.emitter, self.emitter.convert(op, type, self.value))

@@ -28,7 +28,7 @@ class Registers:
             return cpu.wrap(cpu.emitter.emit("get_at", "i64", number.value, attr=file.name))
         if number == file.zero:
             return cpu.const(0)
-        return cpu.wrap(cpu.emitter.emit("get", "i64", attr=f"{file.name}{number}"))
+        return Bits(cpu.emitter, cpu.emitter.get(f"{file.name}{number}"))
 
     def __setitem__(self, number: Operandlike, value: Operandlike) -> None:
         cpu, file = self.cpu, self.file
@@ -38,7 +38,7 @@ class Registers:
         if isinstance(number, Bits):
             cpu.emitter.emit("set_at", None, number.value, operand, attr=file.name)
         elif number != file.zero:
-            cpu.emitter.emit("set", None, operand, attr=f"{file.name}{number}")
+            cpu.emitter.set(f"{file.name}{number}", operand)
 
 
 class Cpu:
@@ -80,10 +80,10 @@ class Cpu:
 
     # scalar registers
     def read(self, register: str) -> Bits:
-        return self.wrap(self.emitter.emit("get", "i64", attr=register))
+        return self.wrap(self.emitter.get(register))
 
     def write(self, register: str, value: Operandlike) -> None:
-        self.emitter.emit("set", None, self.bits(value).value, attr=register)
+        self.emitter.set(register, self.bits(value).value)
 
     # memory
     def load(self, address: Bits, width: int) -> Bits:

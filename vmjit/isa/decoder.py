@@ -6,7 +6,7 @@ node, a child < 0 is ~index into `rows`. Rows are tried in order until (word & m
 with one that matches everything and means "illegal".
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 
@@ -38,6 +38,7 @@ class DecodeTable:
     def __init__(self, instructions: InstructionSet, lengths: tuple[tuple[int, int, int], ...]) -> None:
         instructions.check()
         self.lengths = lengths
+        self.parcel = min(size for _, _, size in lengths)  # bytes to fetch before the length is known
         self.variants = [variant for made in instructions.instructions for variant in _variants(made)]
         self.nodes: list[int] = []
         self.rows: list[Row] = []
@@ -46,14 +47,12 @@ class DecodeTable:
             chosen = [i for i, v in enumerate(self.variants) if v.instruction.encoding.size == size]
             self.roots[size] = self._build(chosen, (1 << (8 * size)) - 1)
 
-    @property
-    def parcel(self) -> int:
-        """Bytes to fetch before the length is known."""
-        return min(size for _, _, size in self.lengths)
-
     def size(self, parcel: int) -> int:
         """The length in bytes of the instruction that starts with these bits; 0 if no length rule matches."""
-        return next((size for mask, match, size in self.lengths if parcel & mask == match), 0)
+        for mask, match, size in self.lengths:
+            if parcel & mask == match:
+                return size
+        return 0
 
     def find(self, word: int, size: int) -> int:
         """The index of the variant that matches, or -1."""
@@ -94,12 +93,23 @@ class DecodeTable:
         at = len(self.nodes)
         self.nodes += [shift, width] + [0] * (1 << width)
         bits = ((1 << width) - 1) << shift
-        for value in range(1 << width):
-            subset = [
-                i for i in chosen if not (self.variants[i].match ^ (value << shift)) & self.variants[i].mask & bits
-            ]
+        for value, subset in enumerate(self._distributed(chosen, shift, width)):
             self.nodes[at + 2 + value] = self._build(subset, free & ~bits)
         return at
+
+    def _distributed(self, chosen: list[int], shift: int, width: int) -> list[list[int]]:
+        """For each value of a run of bits, those of the variants that it may belong to."""
+        found: list[list[int]] = [[] for _ in range(1 << width)]
+        every = (1 << width) - 1
+        for i in chosen:
+            mask, match = self.variants[i].mask >> shift & every, self.variants[i].match >> shift & every
+            if mask == every:
+                found[match].append(i)
+                continue
+            for value in range(1 << width):
+                if not (value ^ match) & mask:
+                    found[value].append(i)
+        return found
 
     def _run(self, chosen: list[int]) -> int:
         """Rows in order of specificity: what lies within another comes before it."""
@@ -109,6 +119,17 @@ class DecodeTable:
             self.rows.append(Row(variant.mask, variant.match, -1 if variant.instruction.reserved else index))
         self.rows.append(Row(0, 0, -1))
         return ~first
+
+
+def _values(variant: Variant, shift: int, width: int) -> Iterator[int]:
+    """What some bits of an instruction may be: all ways to choose those that it does not fix."""
+    ones = (1 << width) - 1
+    fixed = variant.match >> shift & ones
+    open_bits = chosen = ~(variant.mask >> shift) & ones
+    while chosen:
+        yield fixed | chosen
+        chosen = (chosen - 1) & open_bits
+    yield fixed
 
 
 def _depth(instruction: Instruction) -> int:

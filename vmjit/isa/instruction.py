@@ -179,10 +179,9 @@ class InstructionSet:
 
     def check(self) -> None:
         """Raise OverlapError for rows that match the same bits without saying so."""
-        for a, b in combinations(self.instructions, 2):
-            if a.encoding.size != b.encoding.size:
-                continue
-            if (a.encoding.match ^ b.encoding.match) & a.encoding.mask & b.encoding.mask:
+        rows = [(made, made.encoding.size, made.encoding.mask, made.encoding.match) for made in self.instructions]
+        for (a, size, mask, match), (b, other_size, other_mask, other_match) in combinations(rows, 2):
+            if size != other_size or (match ^ other_match) & mask & other_mask:
                 continue
             if not (_lies_within(a, b) or _lies_within(b, a)):
                 raise OverlapError(

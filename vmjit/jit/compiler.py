@@ -66,6 +66,9 @@ PASSES = {
 # Stock pipelines and their level: they cost 2 to 5 times a list picked by hand; for comparison.
 PIPELINES = {"O1": 1, "O2": 2, "O3": 3}
 
+# The passes for regions, by benchmarks/bench_compile.py: see docs/design.md, "What LLVM is asked to do".
+LLVM_PASSES = "instcombine,simplifycfg"
+
 _OPTIONS = (
     # Loop strength reduction gives each guest address and counter of a loop a register of its own, for the loop alone,
     # and spills what the region has in registers; kernels/sieve.c takes half as long again with it.

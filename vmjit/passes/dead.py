@@ -9,7 +9,7 @@ from vmjit.ir.block import Edge, Region, Value
 from vmjit.ir.ops import OPS
 
 _DROPPABLE = frozenset(
-    op.name
+    op
     for op in OPS.values()
     if op.result is not None and not (op.reads_memory or op.writes_memory or op.writes_state or op.raises_flags)
 )
@@ -19,7 +19,7 @@ def run(region: Region) -> Region:
     """Remove dead values and parameters."""
     live = _live(region)
     for block in region.blocks:
-        block.ops = [value for value in block.ops if value in live or value.op.name not in _DROPPABLE]
+        block.ops = [value for value in block.ops if value.op not in _DROPPABLE or value in live]
     for block in region.blocks:
         for edge in block.end.edges:
             _drop_arguments(edge, live)
@@ -32,10 +32,9 @@ def run(region: Region) -> Region:
 def _live(region: Region) -> set[Value]:
     work: list[Value] = []
     sources: dict[Value, list[Value]] = {}  # parameter -> its arguments
-    droppable = _DROPPABLE
     for block in region.blocks:
         for value in block.ops:
-            if value.op.name not in droppable:
+            if value.op not in _DROPPABLE:
                 work += value.args
         end = block.end
         work += end.args

@@ -60,21 +60,17 @@ def _same_on_all_edges(region: Region) -> Substitution:
     `stands` holds what a parameter stands for: nothing yet, one value, or itself when its arguments differ. It only
     moves in that order, and parameters that feed each other round a loop are seen through.
     """
-    sources: dict[Value, set[Value]] = {}  # parameter -> its arguments
+    sources = _sources(region)
     users: dict[Value, list[Value]] = {}  # parameter -> parameters it is an argument of
-    constants: dict[tuple[str | None, object], Value] = {}  # one value for equal constants
-    for block in region.blocks:
-        for edge in block.end.edges:
-            for param, arg in zip(edge.block.params, edge.args, strict=True):
-                if arg.op is CONST:
-                    arg = constants.setdefault((arg.type, arg.attr), arg)
-                sources.setdefault(param, set()).add(arg)
+    for param, args in sources.items():
+        for arg in args:
+            if arg in sources:
                 users.setdefault(arg, []).append(param)
     stands: Substitution = {}
     work = list(sources)
     for param in work:
         if stands.get(param) is not param:
-            found = {stands.get(arg) if arg in sources else arg for arg in sources[param] if arg is not param}
+            found = {stands.get(arg) if arg in sources else arg for arg in sources[param]}
             found.discard(None)
             value = found.pop() if len(found) == 1 else param if found else None
             if value is not None and stands.get(param) is not value:
@@ -84,6 +80,25 @@ def _same_on_all_edges(region: Region) -> Substitution:
     if removed:
         _remove_params(region, removed)
     return removed
+
+
+def _sources(region: Region) -> dict[Value, set[Value]]:
+    """The arguments of each parameter but for itself; equal constants are one value."""
+    given: dict[Block, list[tuple[Value, ...]]] = {}
+    for block in region.blocks:
+        for edge in block.end.edges:
+            if edge.args:
+                given.setdefault(edge.block, []).append(edge.args)
+    constants: dict[tuple[str | None, object], Value] = {}
+    found: dict[Value, set[Value]] = {}
+    for block, rows in given.items():
+        for param, args in zip(block.params, zip(*rows, strict=True), strict=True):
+            different = set(args)
+            different.discard(param)
+            found[param] = {
+                constants.setdefault((arg.type, arg.attr), arg) if arg.op is CONST else arg for arg in different
+            }
+    return found
 
 
 def _remove_params(region: Region, removed: Substitution) -> None:

@@ -210,6 +210,7 @@ Make = Callable[[Op, str, tuple[Value, ...]], Value]
 Constant = Callable[[str, int], Value]
 Rewrite = Callable[[Value, Make, Constant], Value | None]  # what stands for the value; None where the rule says nothing
 
+FOLDED = frozenset(OPS[name] for name in MEANING)
 CONVERSIONS = frozenset(("zext", "sext", "trunc", "bitcast"))
 COMMUTATIVE = frozenset(("add", "mul", "and", "or", "xor", "eq", "ne"))
 
@@ -381,10 +382,7 @@ def run(region: Region) -> Region:
 
 
 def _replace(args: tuple[Value, ...], replaced: dict[Value, Value]) -> tuple[Value, ...]:
-    for arg in args:
-        if arg in replaced:
-            return tuple([replaced.get(arg, arg) for arg in args])
-    return args
+    return tuple([replaced.get(arg, arg) for arg in args])
 
 
 def _fold_block(block: Block, replaced: dict[Value, Value]) -> None:
@@ -432,8 +430,11 @@ def _fold_block(block: Block, replaced: dict[Value, Value]) -> None:
 
     for value in block.ops:
         if replaced:
-            value.args = _replace(value.args, replaced)
-        if value.op.name in MEANING:
+            for arg in value.args:
+                if arg in replaced:
+                    value.args = _replace(value.args, replaced)
+                    break
+        if value.op in FOLDED:
             found = settle(value)
             if found is not value:
                 replaced[value] = found

@@ -1,19 +1,22 @@
 """Moves address checks out of loops whose addresses advance by little.
 
-A loop's header that checks p + i + c, p one of its parameters and i invariant, needs no check after the first round if
-every way back passes p + strides: the access behind the check did not fault, so its address was in guest memory, and
-the next one is a few strides away, which is guest memory or a guard area that faults (see bounds.py). So the check goes
-to the edges that enter the loop, with a test that strides not known are small. Checks further down in the loop go as
+A loop's header that checks p + i + c, p one of its parameters and i invariant, needs no check after a way back that
+passes p + strides: the access behind the check did not fault, so its address was in guest memory, and the next one is a
+few strides away, which is guest memory or a guard area that faults (see bounds.py). So the check goes to all other
+edges into the header, with a test that strides not known are small. Checks further down in the loop go as
 well: of an address that is strides away from the header's, and of one that advances like it, or stays, and that each
 round accesses. Where a test fails, the region is left as the header's check would.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 
 from vmjit.ir.block import CONST, Block, Edge, Region, Terminator, Value
 from vmjit.ir.ops import OPS
 from vmjit.ir.types import signed
 from vmjit.passes.access import root_of
+from vmjit.passes.dominators import Dominators
 from vmjit.passes.edit import remove_unreachable
 
 STRIDE_BITS = 29  # a stride that is not known must be below 2**29 in size
@@ -82,107 +85,121 @@ def _without(values: tuple[Value, ...], removed: tuple[Value, ...]) -> tuple[Val
     return tuple(left)
 
 
+def _stride(edge: Edge, number: int, param: Value) -> tuple[Value, ...] | None:
+    """What an edge adds to a parameter of its block, besides a constant; None if it gives another value, or much."""
+    leaves, constant = _leaves(edge.args[number])
+    strides = _without(leaves, (param,))
+    return None if strides is None or len(strides) > MOST_STRIDES or abs(constant) >= MOST_CONSTANT else strides
+
+
+@dataclass(frozen=True)
+class Loop:
+    """Rounds from a block, through the last block and edge of each way back."""
+
+    header: Block
+    ways: tuple[tuple[Block, Edge], ...]
+
+
 class _Loops:
     def __init__(self, region: Region) -> None:
         self.region = region
         self.predecessors = region.predecessors()
-        self.home = {value: block for block in region.blocks for value in (*block.params, *block.ops)}
-        self.dominators = _dominators(region, self.predecessors)
+        before = {block: [other for other, _ in found] for block, found in self.predecessors.items()}
+        self.dominators = Dominators(region, before)
+        self.dominates = self.dominators.dominates
+
+    @cached_property
+    def home(self) -> dict[Value, Block]:
+        """Where values are defined, but for those of the tests that are added."""
+        return {value: block for block in self.dominators.blocks for value in (*block.params, *block.ops)}
 
     def hoist(self, header: Block) -> None:
-        """Hoist the check of one block, if its address advances by little on every way back."""
+        """Hoist the check of one block, if its address advances by little on ways back; other ways back enter anew.
+
+        Loops within each other that begin at the same block are told apart so.
+        """
         address = _checked(header)
-        if address is None:
+        backs = [way for way in self.predecessors[header] if self.dominates(header, way[0])]
+        if address is None or not backs:
             return
         leaves, constant = _leaves(address)
         for number, param in enumerate(header.params):
             others = _without(leaves, (param,))
-            if others is None or param in others or not all(self.is_invariant(v, header) for v in others):
+            if others is None or param in others:
                 continue
-            strides = self.strides(header, number)
-            entering = [edge for block, edge in self.predecessors[header] if not self.dominates(header, block)]
+            loop = Loop(header, tuple([way for way in backs if _stride(way[1], number, param) is not None]))
+            strides = self.strides(loop, number)
             if strides is None or abs(constant) >= MOST_CONSTANT or not self.can_copy(header):
                 continue
+            if not all(self.is_invariant(value, loop) for value in others):
+                continue
             self.drop_dependent(header, leaves, strides)
-            others_too = self.in_every_round(header)
+            others_too = self.in_every_round(loop)
             tests = [(address, strides), *others_too.values()]
-            for edge in entering:
-                self.guard(edge, header, tests)
+            for way in self.predecessors[header]:
+                if way not in loop.ways:
+                    self.guard(way[1], header, tests)
             self.drop(header)
             for block in others_too:
                 self.drop(block)
             return
 
-    def dominates(self, block: Block, other: Block) -> bool:
-        return block in self.dominators.get(other, ())
-
-    def is_invariant(self, value: Value, header: Block) -> bool:
+    def is_invariant(self, value: Value, loop: Loop) -> bool:
         """Whether it is the same in every round: defined above the header, or a parameter that stays as it is."""
-        home = self.home.get(value)
+        home, header = self.home.get(value), loop.header
         if home is header and value in header.params:
             number = header.params.index(value)
-            return all(
-                edge.args[number] is value for block, edge in self.predecessors[header] if self.dominates(header, block)
-            )
+            return all(edge.args[number] is value for _, edge in loop.ways)
         return home is not None and home is not header and self.dominates(home, header)
 
-    def strides(self, header: Block, number: int) -> tuple[Value, ...] | None:
+    def strides(self, loop: Loop, number: int) -> tuple[Value, ...] | None:
         """What the parameter may advance by in one round, besides constants; None if it does more than advance."""
-        param = header.params[number]
         found: list[Value] = []
-        ways_back = 0
-        for block, edge in self.predecessors[header]:
-            if not self.dominates(header, block):
-                continue
-            ways_back += 1
-            leaves, constant = _leaves(edge.args[number])
-            strides = _without(leaves, (param,))
-            if strides is None or len(strides) > MOST_STRIDES or abs(constant) >= MOST_CONSTANT:
+        for _, edge in loop.ways:
+            stride = _stride(edge, number, loop.header.params[number])
+            if stride is None or not all(self.is_invariant(value, loop) for value in stride):
                 return None
-            if not all(self.is_invariant(stride, header) for stride in strides):
-                return None
-            found += strides
-        return tuple(dict.fromkeys(found)) if ways_back else None
+            found += stride
+        return tuple(dict.fromkeys(found)) if loop.ways else None
 
-    def in_every_round(self, header: Block) -> dict[Block, Test]:
+    def in_every_round(self, loop: Loop) -> dict[Block, Test]:
         """The other checks that may go: each round makes them and what they guard, and the address advances by little.
 
         Before the loop they are made of what enters the header, and leave where the header's own would.
         """
         found: dict[Block, Test] = {}
         for block in self.region.blocks:
-            address = _checked(block) if block is not header and block.terminator is not None else None
-            if address is None or not self.is_in_every_round(header, block.end.edges[0].block, address):
+            address = _checked(block) if block is not loop.header and block.terminator is not None else None
+            if address is None or not self.is_in_every_round(loop, block.end.edges[0].block, address):
                 continue
-            test = self.advancing(header, address)
+            test = self.advancing(loop, address)
             if test is not None:
                 found[block] = test
         return found
 
-    def is_in_every_round(self, header: Block, block: Block, address: Value) -> bool:
-        """Whether no way back passes by a block, which accesses that address."""
-        backs = [before for before, _ in self.predecessors[header] if self.dominates(header, before)]
+    def is_in_every_round(self, loop: Loop, block: Block, address: Value) -> bool:
+        """Whether none of the ways back passes by a block, which accesses that address."""
         return (
-            _accesses(block, address)
-            and self.dominates(header, block)
-            and all(self.dominates(block, back) for back in backs)
+            self.dominates(loop.header, block)
+            and all(self.dominates(block, back) for back, _ in loop.ways)
+            and _accesses(block, address)
         )
 
-    def advancing(self, header: Block, address: Value) -> Test | None:
+    def advancing(self, loop: Loop, address: Value) -> Test | None:
         """An address made of invariants, a constant and at most one parameter of the header; and its strides."""
         leaves, constant = _leaves(address)
-        moving = [(number, param) for number, param in enumerate(header.params) if param in leaves]
-        moving = [(number, param) for number, param in moving if not self.is_invariant(param, header)]
+        moving = [(number, param) for number, param in enumerate(loop.header.params) if param in leaves]
+        moving = [(number, param) for number, param in moving if not self.is_invariant(param, loop)]
         if len(moving) > 1 or abs(constant) >= MOST_CONSTANT:
             return None
         if not moving:
-            return (address, ()) if all(self.is_invariant(value, header) for value in leaves) else None
+            return (address, ()) if all(self.is_invariant(value, loop) for value in leaves) else None
         ((number, param),) = moving
         others = _without(leaves, (param,))
-        strides = self.strides(header, number)
+        strides = self.strides(loop, number)
         if others is None or param in others or strides is None:
             return None
-        if not all(self.is_invariant(value, header) for value in others):
+        if not all(self.is_invariant(value, loop) for value in others):
             return None
         return address, strides
 
@@ -277,22 +294,3 @@ def _small(strides: tuple[Value, ...], condition: Value) -> Iterator[Value]:
         small = Value(_ULT, "i1", (moved, span))
         condition = Value(_AND, "i1", (condition, small))
         yield from (bias, span, moved, small, condition)
-
-
-def _dominators(region: Region, predecessors: dict[Block, list[tuple[Block, Edge]]]) -> dict[Block, set[Block]]:
-    """For each block, those that every way to it passes, itself included."""
-    roots = dict.fromkeys((region.blocks[0], *region.entries.values()))
-    everything = set(region.blocks)
-    found = {block: {block} if block in roots else everything for block in region.blocks}
-    changed = True
-    while changed:
-        changed = False
-        for block in region.blocks:
-            if block in roots:
-                continue
-            above = set.intersection(*(found[p] for p, _ in predecessors[block])) if predecessors[block] else set()
-            above.add(block)
-            if len(above) != len(found[block]):
-                found[block] = above
-                changed = True
-    return found

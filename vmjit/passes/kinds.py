@@ -56,8 +56,13 @@ def _edges(region: Region) -> Iterator[Edge]:
     return (edge for block in region.blocks for edge in block.end.edges)
 
 
-def _convert_uses(block: Block, convert: Callable[[Value], list[Value]], takes: Callable[[Value, int], bool]) -> None:
-    """Use what operands convert to: the last of the values that convert(operand) gives; none: the operand stays.
+def _convert_uses(
+    block: Block,
+    changed: AbstractSet[Value],
+    convert: Callable[[Value], list[Value]],
+    takes: Callable[[Value, int], bool],
+) -> None:
+    """Use what operands convert to that have changed: the last of the values that convert(operand) gives.
 
     takes(user, index) says that an operation, or an edge's parameter, takes that operand as it is.
     """
@@ -65,15 +70,17 @@ def _convert_uses(block: Block, convert: Callable[[Value], list[Value]], takes: 
     converted: dict[Value, Value] = {}
 
     def converted_of(value: Value) -> Value:
-        found = converted.get(value)
-        if found is None:
+        if value not in changed:
+            return value
+        if value not in converted:
             made = convert(value)
             ops.extend(made)
-            found = converted[value] = made[-1] if made else value
-        return found
+            converted[value] = made[-1]
+        return converted[value]
 
     for value in block.ops:
-        value.args = tuple([arg if takes(value, i) else converted_of(arg) for i, arg in enumerate(value.args)])
+        if not changed.isdisjoint(value.args):
+            value.args = tuple([arg if takes(value, i) else converted_of(arg) for i, arg in enumerate(value.args)])
         ops.append(value)
     end = block.end
     end.args = tuple([converted_of(arg) for arg in end.args])
@@ -175,7 +182,7 @@ class _Singles:
             param.type = "i32"
         for block in self.region.blocks:
             block.ops = [value for value in block.ops if value not in reads]
-            _convert_uses(block, lambda value: _box(value) if value in narrowed else [], _takes_single)
+            _convert_uses(block, narrowed, _box, _takes_single)
         substitute(self.region, dict(reads))
 
 
@@ -265,8 +272,10 @@ class _Kinds:
         found: list[tuple[Value, int]] = []
         for block in self.region.blocks:
             for value in block.ops:
+                if value.op is _ZEXT or value.op is _SET:
+                    continue
                 for index, arg in enumerate(value.args):
-                    if arg in joined and not _stores(value, index) and value.op is not _ZEXT:
+                    if arg in joined and not _stores(value, index):
                         found.append((arg, 1 if value.op is _BITCAST else -1))
             found += [(arg, -1) for arg in block.end.args if arg in joined]
         for edge in _edges(self.region):
@@ -294,7 +303,7 @@ class _Kinds:
                 else:
                     kept.append(value)
             block.ops = kept
-            _convert_uses(block, lambda value: _bits(value) if value in floats else [], _takes_float)
+            _convert_uses(block, floats, _bits, _takes_float)
         substitute(self.region, replaced)
 
 

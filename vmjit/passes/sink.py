@@ -6,8 +6,10 @@ needs, unless that is its own block or executed more often, or too many places.
 """
 
 from vmjit.ir.block import CONST, PARAM, Block, Edge, Region, Terminator, Value
+from vmjit.ir.ops import OPS
 from vmjit.passes.loops import Loops, loops_of
 
+MOVABLE = frozenset(op for op in OPS.values() if op.is_pure and op is not CONST and op is not PARAM)
 MOST_PLACES = 4  # that a value is computed in rather than in one
 
 Place = Block | Edge  # where a block begins, or on the way along an edge
@@ -16,12 +18,7 @@ Values = dict[Value, Value]  # value -> its copy
 
 def run(region: Region) -> Region:
     """Needs a region without dead values: they would hold back what they use."""
-    home = {
-        value: block
-        for block in region.blocks
-        for value in block.ops
-        if value.op.is_pure and value.op is not CONST and value.op is not PARAM
-    }
+    home = {value: block for block in region.blocks for value in block.ops if value.op in MOVABLE}
     if home:
         _Sinking(region, home).run()
     return region
@@ -53,15 +50,15 @@ class _Sinking:
         home, places = self.home, self.places
         for block in self.region.blocks:
             ways = block.end.edges
-            inside = [block.end.args, *(value.args for value in block.ops if value not in home)]
+            used = {arg for value in block.ops if value not in home for arg in value.args if arg in home}
+            used.update(arg for arg in block.end.args if arg in home)
             if len(ways) == 1:
-                inside.append(ways[0].args)
+                used.update(arg for arg in ways[0].args if arg in home)
                 ways = ()
-            used = {arg for args in inside for arg in args if arg in home}
             for value in used:
                 places.setdefault(value, set()).add(block)
             for edge in ways:
-                passed = {arg for arg in edge.args if arg in home} - used
+                passed = {arg for arg in edge.args if arg in home and arg not in used}
                 if passed:
                     self.around[edge] = self.loops[block] & self.loops[edge.block]
                     for value in passed:
@@ -122,4 +119,7 @@ class _Sinking:
 
 
 def _replace(args: tuple[Value, ...], made: Values) -> tuple[Value, ...]:
-    return tuple([made.get(arg, arg) for arg in args])
+    for arg in args:
+        if arg in made:
+            return tuple([made.get(arg, arg) for arg in args])
+    return args

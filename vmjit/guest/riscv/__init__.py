@@ -24,5 +24,6 @@ guest = Guest(
     trap_sets=(("reserved_address", NO_RESERVATION),),  # a store-conditional after it fails
     registers=(*(f"x{n}" for n in range(32)), *(f"f{n}" for n in range(32)), "fflags", "frm"),
     description="vmjit.guest.riscv.instructions",
+    core=("I",),
     extensions=EXTENSIONS,
 )
