@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.linux.conftest import Guest
+from tests.linux.conftest import SCRATCH, SCRATCH_SIZE, Guest
+from vmjit.loader.elf import LOW
 from vmjit.memory.address_space import EXECUTE, READ, WRITE
 
 PAGE = 4096
@@ -167,3 +168,18 @@ def test_shared_memory_is_seen_by_a_forked_child(guest: Guest) -> None:
 def test_code_pages_can_be_mapped(guest: Guest) -> None:
     place = anonymous(guest, PAGE, PRIVATE, READ | EXECUTE)
     assert guest.memory.permissions(place) == READ | EXECUTE
+
+
+def test_libraries_go_near_the_program_as_long_as_there_is_room(guest: Guest, tmp_path: Path) -> None:
+    path = tmp_path / "lib.so"
+    path.write_bytes(b"code".ljust(2 * PAGE, b"\0"))
+    fd = os.open(path, os.O_RDONLY)
+    denywrite = guest.call("mmap", 0, 2 * PAGE, 1, 0x802, fd, 0)  # as the GNU C library's linker maps any
+    executable = guest.call("mmap", 0, 2 * PAGE, 5, 2, fd, 0)
+    assert denywrite == LOW - 2 * PAGE
+    assert executable == denywrite - 2 * PAGE
+    data = guest.call("mmap", 0, 2 * PAGE, 1, 2, fd, 0)
+    assert data > LOW < guest.call("mmap", 0, PAGE, 5, 0x22, -1, 0)
+    guest.memory.map(SCRATCH + SCRATCH_SIZE, executable - SCRATCH - SCRATCH_SIZE, 0)
+    assert guest.call("mmap", 0, SCRATCH, 5, 2, fd, 0) > LOW
+    os.close(fd)
