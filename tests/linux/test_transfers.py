@@ -138,6 +138,21 @@ def test_getdents64_lists_the_directory(guest: Guest, fd: int) -> None:
     os.close(directory)
 
 
+def test_getdents64_hides_the_descriptors_of_the_emulator(guest: Guest, fd: int) -> None:
+    guest.process.reserved_fds.add(fd)
+    buffer = guest.space(4096)
+    for path in ("/proc/self/fd", f"/proc/self/task/{os.getpid()}/fdinfo"):
+        directory, names = os.open(path, os.O_RDONLY), []
+        while size := guest.call("getdents64", directory, buffer, 48):  # hardly more than one entry
+            data = guest.memory.read(buffer, size)
+            while data:
+                names.append(data[19 : data.index(0, 19)])
+                data = data[struct.unpack_from("<H", data, 16)[0] :]
+        assert b"%d" % directory in names and b"0" in names and b"%d" % fd not in names
+        os.close(directory)
+    guest.process.reserved_fds.discard(fd)
+
+
 def test_getrandom(guest: Guest) -> None:
     buffer = guest.space(1000)
     assert guest.call("getrandom", buffer, 1000, 0) == 1000

@@ -1,6 +1,8 @@
 """read, write and their kin: bytes between descriptors and guest memory, without a copy in between."""
 
 import os
+import re
+from contextlib import suppress
 from errno import EINVAL
 
 from vmjit.errors import MemoryAccessError
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from vmjit.linux.process import Process
 
 CURRENT_POSITION = -1
+DIRENT_LENGTH, DIRENT_NAME = 16, 19  # offsets in struct linux_dirent64
 
 
 def target(process: "Process", fd: int, address: int, size: int, permissions: int) -> memoryview:
@@ -155,7 +158,36 @@ def sys_getdents64(process: "Process", fd: int, address: int, size: int) -> int:
     buffer = target(process, fd, address, size & 0xFFFFFFFF, WRITE)
     if not buffer:
         raise SyscallError(EINVAL)
-    return host.call("getdents64", fd, host.address_of(buffer), len(buffer))
+    while True:
+        found = host.call("getdents64", fd, host.address_of(buffer), len(buffer))
+        if not found or not process.reserved_fds or not lists_descriptors(fd):
+            return found
+        kept = without_reserved(process, buffer[:found].tobytes())
+        buffer[: len(kept)] = kept
+        if kept:  # nothing at all would be the end
+            return len(kept)
+
+
+def lists_descriptors(fd: int) -> bool:
+    """Whether this is our /proc/self/fd, or its kin."""
+    with suppress(OSError):
+        return (
+            re.fullmatch(rb"/proc/%d(/task/\d+)?/fd(info)?" % os.getpid(), os.readlink(b"/proc/self/fd/%d" % fd))
+            is not None
+        )
+    return False
+
+
+def without_reserved(process: "Process", entries: bytes) -> bytes:
+    """The entries of a folder of descriptors, those of the emulator left out."""
+    kept = []
+    while entries:
+        length = int.from_bytes(entries[DIRENT_LENGTH : DIRENT_LENGTH + 2], "little")
+        name = entries[DIRENT_NAME : entries.index(b"\0", DIRENT_NAME)]
+        if not name.isdigit() or int(name) not in process.reserved_fds:
+            kept.append(entries[:length])
+        entries = entries[length:]
+    return b"".join(kept)
 
 
 @syscall("out_data size uint")
