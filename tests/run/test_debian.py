@@ -72,7 +72,9 @@ Run = Callable[[Command], Outcome]
 @pytest.fixture(scope="session")
 def environment(pytestconfig: pytest.Config) -> dict[str, str]:
     """With a folder for what Python compiles, kept from session to session: without it each start takes seconds."""
-    return {**ENVIRONMENT, "PYTHONPYCACHEPREFIX": str(pytestconfig.cache.mkdir("debian-python"))}
+    cache = pytestconfig.cache
+    assert cache is not None
+    return {**ENVIRONMENT, "PYTHONPYCACHEPREFIX": str(cache.mkdir("debian-python"))}
 
 
 @pytest.fixture(scope="session")
