@@ -101,9 +101,7 @@ class Browser:
 
     def picture(self, width: int, height: int) -> bytes:
         """The page as PNG."""
-        self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
-        )
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         time.sleep(1)  # charts are drawn anew for the size
         return base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
 
@@ -115,7 +113,8 @@ def browser(width: int = 1200, height: int = 700) -> Iterator[Browser]:
     (commands, to), (source, answers) = os.pipe(), os.pipe()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         options = [*OPTIONS, f"--user-data-dir={profile}", f"--window-size={width},{height}", "about:blank"]
-        command = ["sh", "-c", f'exec "$@" 3<&{commands} 4>&{answers}', "sh", CHROMIUM, *options]
+        # Its side of the pipes has to be 3 and 4; descriptors are given out in order, so 3 is not `answers`.
+        command = ["bash", "-c", f'exec "$@" 3<&{commands} 4>&{answers}', "bash", CHROMIUM, *options]
         process = subprocess.Popen(
             command, pass_fds=(commands, answers), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
