@@ -8,9 +8,13 @@ from __future__ import annotations
 import statistics
 from itertools import product
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 from benchmarks import guests
 from vmjit.engine.code import Code
+
+if TYPE_CHECKING:
+    from vmjit.ir.block import Region
 
 STAGES = ("form", "trace", "passes", "lower", "parse", "optimise", "emit", "link", "load", "all")
 SHAPES = {"straight": guests.straight, "loopy": guests.loopy}
@@ -74,12 +78,27 @@ class Bench:
 
     def operations(self, plan: object) -> int:
         """What is left in the IR after all passes."""
+        return sum(len(block.ops) + 1 for block in self.region(plan).blocks)
+
+    def region(self, plan: object) -> Region:
+        """What becomes of a plan before LLVM sees it."""
         from vmjit.engine.compile import run_passes
         from vmjit.engine.translate import translate
 
         region = translate(plan, self.guest.layout, self.tracer)
         run_passes(region, self.settings)
-        return sum(len(block.ops) + 1 for block in region.blocks)
+        return region
+
+    def sizes(self, pc: int, code: Code, limit: int) -> dict[str, int]:
+        """What counters.py counts of the region around `pc`; nothing of it is compiled."""
+        from vmjit.codegen.lower import lower_region
+        from vmjit.engine.regions import SYMBOL
+
+        plan = self.former.form(pc, code, limit)
+        assert plan is not None
+        operations = self.operations(plan)
+        text = lower_region(self.region(plan), self.guest.layout, SYMBOL)
+        return {"ir operations": operations, "llvm lines": text.count("\n")}
 
 
 def kernel_code(kernel: guests.Kernel) -> tuple[int, Code]:

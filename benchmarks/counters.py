@@ -40,7 +40,7 @@ COUNTERS = {
 
 
 def of_run(kernel: guests.Kernel, cache: str) -> dict[str, int]:
-    """The counters of a whole run; only the interpreter may be in the cache, for what is found there is not compiled."""
+    """The counters of a whole run; of what it needs, only the interpreter is in the cache."""
     with guests.machine(kernel, max(ROUNDS, kernel.rounds // PORTION), "auto", cache) as machine:
         result = machine.run()
         assert result.status == 0, result

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 CHARTS = Path(__file__).resolve().parent / "charts"
@@ -65,7 +66,7 @@ def published_to(arguments: Sequence[str]) -> Path:
     """Where `asv publish` with these arguments puts the pages, if it runs in the current directory."""
     from asv.config import Config
 
-    for before, after in zip(arguments, arguments[1:], strict=False):
+    for before, after in pairwise(arguments):
         if before in ("-o", "--html-dir"):
             return Path(after)
     return Path(Config.load("asv.conf.json").html_dir)

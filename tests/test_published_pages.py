@@ -1,4 +1,4 @@
-"""The benchmarks' pages: what `python -m benchmarks.publish` makes shows graphs in a real browser, from this host alone."""
+"""What `python -m benchmarks.publish` makes shows graphs in a real browser, and asks nobody but its own server."""
 
 import base64
 import hashlib
