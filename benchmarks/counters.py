@@ -18,6 +18,7 @@ Counts = dict[str, dict[str, int]]  # of a subject, by name of the counter
 
 PORTION = 50  # kernels do that part of the work that takes 2 s: everything that gets hot is compiled by then
 ROUNDS = 3  # at least
+SIZES = (100, 500)  # instructions of generated code
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,11 @@ def of_run(kernel: guests.Kernel, cache: str) -> dict[str, int]:
         }
 
 
-def of_regions(cache: str) -> Counts:
+def of_regions() -> Counts:
     """The sizes of IR and of LLVM's text of generated code and of the largest functions of kernels."""
     bench = bench_compile.Bench()
     found = {}
-    for (shape, make), size in product(bench_compile.SHAPES.items(), (10, 100, 500)):
+    for (shape, make), size in product(bench_compile.SHAPES.items(), SIZES):
         code = bench_compile.Code.of(guests.CODE, make(size))
         found[f"{shape} {size}"] = bench.sizes(guests.CODE, code, size)
     for kernel in guests.SAMPLE.values():
@@ -68,12 +69,12 @@ def of_regions(cache: str) -> Counts:
     return found
 
 
-def measure(names: list[str]) -> Counts:
-    """All counters, runs only of the kernels that are named."""
+def of_runs(names: list[str]) -> Counts:
+    """The counters of runs of some kernels."""
     with tempfile.TemporaryDirectory() as cache:
         guests.run_vmjit(guests.HELLO, cache=cache)
-        return {name: of_run(guests.KERNELS[name], cache) for name in names} | of_regions(cache)
+        return {name: of_run(guests.KERNELS[name], cache) for name in names}
 
 
 if __name__ == "__main__":
-    json.dump(measure(sys.argv[1:] or list(guests.KERNELS)), sys.stdout, indent=1)
+    json.dump(of_runs(sys.argv[1:] or list(guests.KERNELS)) | of_regions(), sys.stdout, indent=1)
