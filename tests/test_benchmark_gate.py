@@ -65,6 +65,33 @@ def test_where_nothing_can_be_compared(capsys: pytest.CaptureFixture[str], monke
     assert gate.main(["no-such-branch"]) == 2
 
 
+@pytest.mark.parametrize(("said", "passes"), [("", False), ("Counters: time: checks more", True)])
+def test_twice_the_time_fails_without_a_reason(monkeypatch: pytest.MonkeyPatch, said: str, passes: bool) -> None:
+    seconds = iter([9.0, 9.0, 1.0, 2.1, 1.1, 2.0])  # the first of each fills the cache
+    monkeypatch.setattr(gate, "TIMED", ("fib",))
+    monkeypatch.setattr(gate, "TIMED_ROUNDS", 2)
+    monkeypatch.setattr(gate, "processor_seconds", lambda *_: next(seconds))
+    monkeypatch.setattr(gate, "resolved", lambda commit: "aaaa")
+    monkeypatch.setattr(gate, "messages", lambda *_: said)
+    monkeypatch.setattr(gate, "checkout", lambda commit, folder: folder)
+    monkeypatch.setattr(gate, "count", lambda *_: BEFORE)
+    assert gate.main(["--time"]) == (0 if passes else 1)
+
+
+def test_a_commit_that_the_benchmarks_do_not_run_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def count(folder: Path, _: object) -> gate.Counts:
+        if folder.name == "before":
+            raise subprocess.CalledProcessError(1, "python")
+        return BEFORE
+
+    monkeypatch.setattr(gate, "resolved", lambda commit: "aaaa")
+    monkeypatch.setattr(gate, "checkout", lambda commit, folder: folder)
+    monkeypatch.setattr(gate, "count", count)
+    for said, code in (("", 1), ("Counters: all: another way to compile", 0)):
+        monkeypatch.setattr(gate, "messages", lambda *_, said=said: said)
+        assert gate.main([]) == code
+
+
 def test_the_commit_before_runs_its_own_code(tmp_path: Path) -> None:
     if gate.resolved("HEAD") is None:
         pytest.skip("needs the repository")
