@@ -19,6 +19,8 @@ Counts = dict[str, dict[str, int]]  # of a subject, by name of the counter
 PORTION = 50  # kernels do that part of the work that takes 2 s: everything that gets hot is compiled by then
 ROUNDS = 3  # at least
 SIZES = (100, 500)  # instructions of generated code
+# `syscalls` reads the clock, and takes another way when a second is over.
+KERNELS = [name for name in guests.KERNELS if name != "syscalls"]
 
 
 @dataclass(frozen=True)
@@ -77,4 +79,4 @@ def of_runs(names: list[str]) -> Counts:
 
 
 if __name__ == "__main__":
-    json.dump(of_runs(sys.argv[1:] or list(guests.KERNELS)) | of_regions(), sys.stdout, indent=1)
+    json.dump(of_runs(sys.argv[1:] or KERNELS) | of_regions(), sys.stdout, indent=1)

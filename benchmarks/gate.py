@@ -32,6 +32,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.counters import COUNTERS, Counts
+from benchmarks.counters import KERNELS as COUNTED
 from benchmarks.guests import KERNELS, ROOT
 
 ALL, TIME = "all", "time"  # names for reasons, as those of COUNTERS
@@ -193,7 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("base", nargs="?", default="HEAD~1", help="default: HEAD~1")
     parser.add_argument("commit", nargs="?", help="default: what lies in the checkout")
-    parser.add_argument("--kernels", nargs="+", choices=list(KERNELS), default=list(KERNELS), help="default: all")
+    parser.add_argument("--kernels", nargs="+", choices=COUNTED, default=COUNTED, help="default: all")
     parser.add_argument("--time", action="store_true", help=f"also fail what takes {SLOWER} times as long as before")
     options = parser.parse_args(arguments)
     base, commit = resolved(options.base), resolved(options.commit) if options.commit else None
