@@ -38,6 +38,7 @@ BULK_BYTES = 64 << 20  # that a measurement moves, or BULK_CALLS if these are mo
 BULK_CALLS = 200
 BULK_ROUNDS = 7
 MAPPING_TIMES = 100
+ALLOCATIONS = 10_000  # rounds of programs/allocate.c
 
 
 def loop(pattern: str) -> bytes:
@@ -270,6 +271,31 @@ def mapping(pages: int, times: int) -> dict[str, float]:
         runs = [cycle() for _ in range(times)]
     names = ("map", "unmap", "cycle")
     return {name: guests.statistics.median(run[i] for run in runs) * 1e6 for i, name in enumerate(names)}
+
+
+class Allocation:
+    """Nanoseconds to release a block and to allocate another, of 8 to 263 bytes, in compiled code of the guest.
+
+    programs/allocate.c has an allocator of its own, with a list for each size; numbers for what comes next included.
+    """
+
+    unit = "ns per pair"
+    version = "1"
+
+    def track_pair(self) -> float:
+        return allocation(ALLOCATIONS, os.path.abspath("compiled"))
+
+
+def allocation(rounds: int, cache: str) -> float:
+    """Nanoseconds of a run of thousand pairs a round; the first run fills the cache."""
+
+    def seconds() -> float:
+        with guests.program_machine(guests.ALLOCATE, [str(rounds)], "auto", cache) as machine:
+            assert machine.run().status == 0
+            return machine.seconds
+
+    seconds()
+    return guests.median(seconds, 3) / (rounds * 1000) * 1e9
 
 
 class Python:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "benchmarks" / "kernels"
 HELLO = ROOT / "examples" / "guests" / "hello"
+ALLOCATE = ROOT / "benchmarks" / "programs" / "elf" / "allocate"  # what only asv measures, no kernel to compare
 
 
 @dataclass(frozen=True)

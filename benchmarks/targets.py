@@ -157,6 +157,7 @@ TARGETS = (
     Target("map a page", 1, "us", worst(MAPPED, "map", 1)),
     Target("map 100 pages at 100 places", 100, "us", worst(MAPPED, "map", 100)),
     Target("map, write and unmap a page", 2, "us", worst(MAPPED, "cycle", 1)),
+    Target("release and allocate a block, in the guest", 2000, "ns", worst("bench_memory.Allocation.track_pair")),
     Target(
         "seconds against qemu, a tenth of the work, worst kernel",
         1,

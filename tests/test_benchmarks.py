@@ -35,7 +35,7 @@ SMALL = {  # constants of the modules that say how much work is measured
     "bench_decode": {"STRETCH": 2000, "MIXED": 2000, "HARTS": 1},
     "bench_memory": {
         **{"ACCESSES": 10_000, "STREAM_ROUNDS": 1, "WIDTH_ACCESSES": 10_000},
-        **{"BULK_CALLS": 2, "BULK_ROUNDS": 1, "MAPPING_TIMES": 3},
+        **{"BULK_CALLS": 2, "BULK_ROUNDS": 1, "MAPPING_TIMES": 3, "ALLOCATIONS": 3},
     },
     "bench_run": {
         "MEASURED": {"interpreter": 100_000, "auto": 100_000, "jit": 100_000},
@@ -113,6 +113,22 @@ def test_kernel_prints_what_qemu_prints(kernel: guests.Kernel, cache: Path) -> N
     command = [sys.executable, "-m", "vmjit", "run", *options, str(kernel.elf), str(SHORT)]
     done = subprocess.run(command, capture_output=True, timeout=300, env=environment())
     assert done.stdout == expected_output(kernel), done.stderr
+
+
+def test_the_allocating_program_prints_what_qemu_prints(cache: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "vmjit",
+        "run",
+        "--sync",
+        "--cache-dir",
+        str(cache),
+        str(guests.ALLOCATE),
+        str(SHORT),
+    ]
+    done = subprocess.run(command, capture_output=True, timeout=300, env=environment())
+    assert done.stdout == guests.ALLOCATE.with_name("allocate.expected").read_bytes(), done.stderr
 
 
 @pytest.mark.skipif(peers.why_missing("native") is not None, reason="needs gcc")
