@@ -5,18 +5,26 @@ Compilation happens while the program runs in the interpreter, but costs a core 
 
 from __future__ import annotations
 
+import os
 import statistics
 from itertools import product
 from time import perf_counter
+from typing import TYPE_CHECKING
 
-from benchmarks import guests
+from benchmarks import bench_decode, guests
 from vmjit.engine.code import Code
+
+if TYPE_CHECKING:
+    from vmjit.ir.block import Region
 
 STAGES = ("form", "trace", "passes", "lower", "parse", "optimise", "emit", "link", "load", "all")
 SHAPES = {"straight": guests.straight, "loopy": guests.loopy}
-SIZES = (10, 50, 100, 500)
+SIZES = (10, 50, 100, 500, 1000, 5000)
 LARGEST = 500  # instructions of a region, as in a run
 REPETITIONS = 5
+FEW = 2  # repetitions for what is larger, which takes seconds
+MOST_LOOPY = 1000  # instructions: passes/hoist.py takes a time that grows with the square of their number, and more
+LEVELS = (0, 1, 2, 3)  # of LLVM's code generation; regions are made at level 2
 
 Measured = dict[str, float]  # us per guest instruction of each stage; counts for the region as a whole
 
@@ -24,7 +32,7 @@ Measured = dict[str, float]  # us per guest instruction of each stage; counts fo
 class Bench:
     """The parts of the compile worker, in this process; what they keep between regions is warm."""
 
-    def __init__(self) -> None:
+    def __init__(self, level: int = 2) -> None:
         from vmjit.debug import Settings
         from vmjit.engine.formation import Former
         from vmjit.engine.trace import Tracer
@@ -35,13 +43,14 @@ class Bench:
         self.guest = get("riscv64")
         self.tracer = Tracer(self.guest.layout)
         self.former = Former(self.guest.decode_table, self.tracer)
-        self.compiler = Compiler()
+        self.compiler = Compiler(speed=level)
         self.settings = Settings()
         self.arena = Arena(64 << 20)
 
     def measure(self, pc: int, code: Code, limit: int) -> Measured:
         """Compile the region around `pc` a few times; medians of the durations, and the counts."""
-        runs = [self.once(pc, code, limit) for _ in range(REPETITIONS + 1)][1:]  # the first pays for tables and traits
+        times = REPETITIONS if limit <= LARGEST else min(FEW, REPETITIONS)
+        runs = [self.once(pc, code, limit) for _ in range(times + 1)][1:]  # the first pays for tables and traits
         return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
 
     def once(self, pc: int, code: Code, limit: int) -> Measured:
@@ -74,12 +83,27 @@ class Bench:
 
     def operations(self, plan: object) -> int:
         """What is left in the IR after all passes."""
+        return sum(len(block.ops) + 1 for block in self.region(plan).blocks)
+
+    def region(self, plan: object) -> Region:
+        """What becomes of a plan before LLVM sees it."""
         from vmjit.engine.compile import run_passes
         from vmjit.engine.translate import translate
 
         region = translate(plan, self.guest.layout, self.tracer)
         run_passes(region, self.settings)
-        return sum(len(block.ops) + 1 for block in region.blocks)
+        return region
+
+    def sizes(self, pc: int, code: Code, limit: int) -> dict[str, int]:
+        """What counters.py counts of the region around `pc`; nothing of it is compiled."""
+        from vmjit.codegen.lower import lower_region
+        from vmjit.engine.regions import SYMBOL
+
+        plan = self.former.form(pc, code, limit)
+        assert plan is not None
+        operations = self.operations(plan)
+        text = lower_region(self.region(plan), self.guest.layout, SYMBOL)
+        return {"ir operations": operations, "llvm lines": text.count("\n")}
 
 
 def kernel_code(kernel: guests.Kernel) -> tuple[int, Code]:
@@ -96,24 +120,37 @@ def kernel_code(kernel: guests.Kernel) -> tuple[int, Code]:
     return elf.symbols(str(kernel.elf)).address(kernel.function), code
 
 
+def shapes() -> list[tuple[str, int]]:
+    """Which generated code is compiled."""
+    return [(shape, size) for shape, size in product(SHAPES, SIZES) if shape == "straight" or size <= MOST_LOOPY]
+
+
 def setup_cache() -> dict[str | tuple[str, int], Measured]:
     """All regions are compiled in one process: asv runs this once for a commit, and the benchmarks only look up."""
     bench = Bench()
     measured: dict[str | tuple[str, int], Measured] = {}
-    for shape, size in product(SHAPES, SIZES):
+    for shape, size in shapes():
         measured[shape, size] = bench.measure(guests.CODE, Code.of(guests.CODE, SHAPES[shape](size)), size)
     for kernel in guests.SAMPLE.values():
         pc, code = kernel_code(kernel)
         measured[kernel.name] = bench.measure(pc, code, LARGEST)
+    for level in LEVELS:
+        bench = Bench(level)
+        for kernel in guests.SAMPLE.values():
+            measured[kernel.name, level] = bench.measure(*kernel_code(kernel), LARGEST)
     return measured
+
+
+setup_cache.timeout = 900  # seconds: large regions take some, five times over, and machines are busy
 
 
 class Stages:
     """Microseconds per guest instruction of one stage of compiling generated code of some size.
 
-    `straight` code has no branch; in `loopy` code one instruction in eight is one, every other backwards. `form`
-    decodes and follows the control flow, `load` reads the finished code and copies it to its place, `all` is the sum.
-    Medians of a few compilations in one process; trace, passes and lower are Python, the others LLVM.
+    `straight` code has no branch; in `loopy` code, of which there are 1000 at most, one instruction in eight is one,
+    every other backwards. `form` decodes and follows the control flow, `load` reads the finished code and copies it to
+    its place, `all` is the sum. Medians of a few compilations in one process; trace, passes and lower are Python, the
+    others LLVM.
     """
 
     params = (list(SHAPES), list(SIZES), list(STAGES))
@@ -121,8 +158,50 @@ class Stages:
     unit = "us per guest instruction"
     version = "1"
 
+    def setup(self, measured: dict, shape: str, size: int, stage: str) -> None:
+        if (shape, size) not in measured:
+            raise NotImplementedError
+
     def track_compile(self, measured: dict, shape: str, size: int, stage: str) -> float:
         return measured[shape, size][stage]
+
+
+class Ready:
+    """Milliseconds until a block of straight code, of which nothing is known yet, has been made ready by a tier.
+
+    interpreter  a bare hart runs it for the first time, in which it is decoded: see bench_decode.Native
+    region       it is compiled, all stages of Stages together; a run does that while the interpreter runs the code
+    """
+
+    params = (["interpreter", "region"], list(SIZES))
+    param_names = ("tier", "instructions")
+    unit = "ms"
+    version = "1"
+
+    def track_ready(self, measured: dict, tier: str, size: int) -> float:
+        if tier == "region":
+            return measured["straight", size]["all"] * measured["straight", size]["instructions"] / 1000
+        return bench_decode.measure(size, REPETITIONS, os.path.abspath("compiled"))["first"] * size / 1e6
+
+
+class Levels:
+    """The regions of Kernels at the four levels of LLVM's code generation; our own stages are the same at all.
+
+    The duration is that of emitting the code, which is what the level changes.
+    """
+
+    params = (list(guests.SAMPLE), list(LEVELS))
+    param_names = ("kernel", "level")
+    version = "1"
+
+    def track_emit(self, measured: dict, kernel: str, level: int) -> float:
+        return measured[kernel, level]["emit"]
+
+    def track_level_code_bytes(self, measured: dict, kernel: str, level: int) -> float:
+        return measured[kernel, level]["bytes"]
+
+    track_emit.unit = "us per guest instruction"
+    track_level_code_bytes.unit = "bytes"
 
 
 class Size:
@@ -132,6 +211,10 @@ class Size:
     param_names = ("shape", "instructions")
     unit = "bytes per guest instruction"
     version = "1"
+
+    def setup(self, measured: dict, shape: str, size: int) -> None:
+        if (shape, size) not in measured:
+            raise NotImplementedError
 
     def track_code_bytes(self, measured: dict, shape: str, size: int) -> float:
         return measured[shape, size]["bytes"] / measured[shape, size]["instructions"]

@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import random
 import statistics
+import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "benchmarks" / "kernels"
 HELLO = ROOT / "examples" / "guests" / "hello"
+ALLOCATE = ROOT / "benchmarks" / "programs" / "elf" / "allocate"  # what only asv measures, no kernel to compare
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ SAMPLE = {name: KERNELS[name] for name in ("sieve", "xorshift", "fib", "md5", "n
 
 CODE = 0x10000  # where it lies
 DATA = 0x1000000  # where a0 points to
+PAGE = 4096
 SEED = 20240501
 _SCRATCH = ("t0", "t1", "t2", "a2", "a3", "a4", "a5", "s2", "s3", "s4")
 _TEMPLATES = (  # about as often as in the kernels; a0 is the address of data
@@ -108,14 +111,16 @@ _TEMPLATES = (  # about as often as in the kernels; a0 is the address of data
     *("sd {a}, {o}(a0)", "sw {a}, {o}(a0)"),
     *("mul {d}, {a}, {b}", "sltu {d}, {a}, {b}"),
 )
+_COMPRESSED = ("c.add {d}, {a}", "c.mv {d}, {a}", "c.addi {d}, 5", "c.li {d}, 3", "c.slli {d}, 0x3", "c.addiw {d}, -1")
+_DOUBLES = ("fadd.d ft0, ft1, ft2", "fmul.d ft3, ft4, ft5", "fld ft1, {o}(a0)", "fsd ft2, {o}(a0)")
 BLOCK = 8  # instructions of a basic block of `loopy` code, its branch included
 
 
-def _ordinary(generator: random.Random) -> bytes:
+def _ordinary(generator: random.Random, templates: Sequence[str] = _TEMPLATES) -> bytes:
     """An instruction that computes or accesses memory; the same generator gives the same."""
     from vmjit.guest.riscv.instructions import rv64
 
-    template = generator.choice(_TEMPLATES)
+    template = generator.choice(templates)
     d, a, b = generator.choices(_SCRATCH, k=3)
     return rv64.assemble(
         template.format(d=d, a=a, b=b, i=generator.randrange(-512, 512), o=8 * generator.randrange(64))
@@ -129,6 +134,16 @@ def straight(count: int) -> bytes:
     generator = random.Random(SEED)
     known = [_ordinary(generator) for _ in range(min(count, 1000))]  # assembling is slow, and 1000 are enough of a mix
     return b"".join(known + generator.choices(known, k=count - len(known))) + rv64.assemble("ecall")
+
+
+def mixed(count: int) -> bytes:
+    """`count` instructions without a branch, of two and of four bytes, some on doubles, then an `ecall`."""
+    from vmjit.guest.riscv.instructions import rv64
+
+    generator = random.Random(SEED)
+    kinds = ((_TEMPLATES, 560), (_COMPRESSED, 340), (_DOUBLES, 100))
+    known = [_ordinary(generator, templates) for templates, number in kinds for _ in range(number)]
+    return b"".join(generator.choices(known, k=count)) + rv64.assemble("ecall")
 
 
 def loopy(count: int) -> bytes:
@@ -165,6 +180,13 @@ def program(text: str) -> bytes:
     return code
 
 
+def executable(code: bytes) -> bytes:
+    """A static ELF file with `code` at CODE, where it begins; its data can be on the stack."""
+    header = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 2, 243, 1, CODE, 64, 0, 4, 64, 56, 1, 0, 0, 0)
+    segment = struct.pack("<IIQQQQQQ", 1, 5, PAGE, CODE, CODE, len(code), len(code), PAGE)  # read and execute
+    return (header + segment).ljust(PAGE, b"\0") + code
+
+
 # Running.
 
 
@@ -182,14 +204,22 @@ def silenced() -> Iterator[None]:
         os.close(null)
 
 
+def machine(kernel: Kernel, rounds: int, tier: str, cache: str, **settings: bool) -> AbstractContextManager[Machine]:
+    """A kernel about to run."""
+    return program_machine(kernel.elf, [str(rounds)], tier, cache, **settings)
+
+
 @contextmanager
-def machine(kernel: Kernel, rounds: int, tier: str, cache: str) -> Iterator[Machine]:
-    """A kernel about to run; compilation is waited for, so that the same code is compiled each time."""
+def program_machine(
+    program: Path, arguments: Sequence[str], tier: str, cache: str, **settings: bool
+) -> Iterator[Machine]:
+    """A program about to run; compilation is waited for, so that the same code is compiled each time."""
     from vmjit.debug import Settings
     from vmjit.engine.hart import Tier
     from vmjit.machine import Machine
 
-    made = Machine(str(kernel.elf), [str(rounds)], tier=Tier(tier), sync=True, settings=Settings(cache_dir=cache))
+    chosen = Settings(cache_dir=cache, **settings)
+    made = Machine(str(program), arguments, tier=Tier(tier), sync=True, settings=chosen)
     try:
         with silenced():
             yield made
@@ -245,11 +275,16 @@ def call(hart: Hart, **registers: int) -> float:
 
 def run_vmjit(program: Path, *arguments: str, tier: str = "auto", cache: str, stats: bool = False) -> tuple[float, str]:
     """`python -m vmjit run` as a child process: seconds of the whole process, and what it printed on stderr."""
-    options = ["--tier", tier, "--cache-dir", cache, *(["--stats"] if stats else [])]
-    command = [sys.executable, "-m", "vmjit", "run", *options, str(program), *arguments]
+    command = run_command(program, *arguments, tier=tier, cache=cache, stats=stats)
     began = perf_counter()
     done = subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     return perf_counter() - began, done.stderr
+
+
+def run_command(program: Path, *arguments: str, tier: str = "auto", cache: str, stats: bool = False) -> list[str]:
+    """How to run a program."""
+    options = ["--tier", tier, "--cache-dir", cache, *(["--stats"] if stats else [])]
+    return [sys.executable, "-m", "vmjit", "run", *options, str(program), *arguments]
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -257,6 +292,11 @@ def timed(work: Callable[[], object]) -> float:
     began = perf_counter()
     work()
     return perf_counter() - began
+
+
+def best(measure: Callable[[], float], times: int = 5) -> float:
+    """The least of some measurements: for loops so short that whatever else the machine does only adds to it."""
+    return min(measure() for _ in range(times))
 
 
 def median(measure: Callable[[], float], times: int = 5) -> float:

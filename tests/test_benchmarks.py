@@ -13,6 +13,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -29,11 +30,21 @@ from benchmarks.comparison import DISTANCE, SPEED, Comparison, Measured, Run  # 
 MODULES = sorted(path.stem for path in (ROOT / "benchmarks").glob("bench_*.py"))
 PREFIXES = ("time_", "track_")
 SMALL = {  # constants of the modules that say how much work is measured
+    "bench_cache": {"FINDS": 3, "ROUNDS": 50, "PORTION": 1000},
     "bench_compile": {"SIZES": (10,), "REPETITIONS": 1},
-    "bench_decode": {"STRETCH": 2000, "HARTS": 1},
-    "bench_memory": {"ACCESSES": 10_000, "STREAM_ROUNDS": 1},
-    "bench_run": {"MEASURED": {"interpreter": 100_000, "auto": 100_000, "jit": 100_000}, "PORTION": 100},
+    "bench_decode": {"STRETCH": 2000, "MIXED": 2000, "HARTS": 1},
+    "bench_memory": {
+        **{"ACCESSES": 10_000, "STREAM_ROUNDS": 1, "WIDTH_ACCESSES": 10_000},
+        **{"BULK_CALLS": 2, "BULK_ROUNDS": 1, "MAPPING_TIMES": 3, "ALLOCATIONS": 3},
+    },
+    "bench_run": {
+        "MEASURED": {"interpreter": 100_000, "auto": 100_000, "jit": 100_000},
+        "PORTION": 100,
+        **{"PROFILES": 1, "RUNS_BEFORE": {"cold": 0, "warm": 1, "hot": 1}},
+    },
+    "bench_system": {"NATIVE_CALLS": 6000, "PYTHON_CALLS": 6000, "SIGNALS": 20, "MAPPINGS": 20, "ATOMICS": 1000},
 }
+MAY_BE_NOTHING = {"track_compiled_by_second_run"}
 KERNELS = ("xorshift", "stream")  # that the small work is done on
 SVG = {"svg": "http://www.w3.org/2000/svg"}
 SHORT = 3  # the argument of kernels in tests, as in their sources
@@ -85,11 +96,11 @@ def test_asv_finds_them() -> None:
 @pytest.mark.parametrize("name", MODULES)
 def test_benchmarks_run(name: str, tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, __file__, name], cwd=tmp_path, capture_output=True, text=True, timeout=120, env=environment()
+        [sys.executable, __file__, name], cwd=tmp_path, capture_output=True, text=True, timeout=300, env=environment()
     )
     assert done.returncode == 0, done.stderr
     for line in done.stdout.splitlines():
-        assert float(line.split()[-1]) > 0, line
+        assert float(line.split()[-1]) > 0 or line.split()[0] in MAY_BE_NOTHING, line
 
 
 # The kernels.
@@ -102,6 +113,22 @@ def test_kernel_prints_what_qemu_prints(kernel: guests.Kernel, cache: Path) -> N
     command = [sys.executable, "-m", "vmjit", "run", *options, str(kernel.elf), str(SHORT)]
     done = subprocess.run(command, capture_output=True, timeout=300, env=environment())
     assert done.stdout == expected_output(kernel), done.stderr
+
+
+def test_the_allocating_program_prints_what_qemu_prints(cache: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "vmjit",
+        "run",
+        "--sync",
+        "--cache-dir",
+        str(cache),
+        str(guests.ALLOCATE),
+        str(SHORT),
+    ]
+    done = subprocess.run(command, capture_output=True, timeout=300, env=environment())
+    assert done.stdout == guests.ALLOCATE.with_name("allocate.expected").read_bytes(), done.stderr
 
 
 @pytest.mark.skipif(peers.why_missing("native") is not None, reason="needs gcc")
@@ -363,13 +390,14 @@ def run_small(name: str) -> None:
         for benchmark in benchmarks(one):
             for values in {combinations(one)[0]: 0, combinations(one)[-1]: 0}:
                 arguments = (*cached, *(small(module, value) for value in values))
-                print(benchmark, *values, run_one(instance, benchmark, arguments))
+                with suppress(NotImplementedError):  # of a setup: something is not there
+                    print(benchmark, *values, run_one(instance, benchmark, arguments))
 
 
 def small(module: ModuleType, value: Any) -> Any:
     """A parameter, or the one that stands for it where the work was made smaller."""
-    sizes = getattr(module, "SIZES", (value,))
-    return sizes[0] if isinstance(value, int) and module.__name__.endswith("bench_compile") else value
+    is_size = module.__name__.endswith("bench_compile") and isinstance(value, int) and value not in module.LEVELS
+    return module.SIZES[0] if is_size else value
 
 
 def run_one(instance: Any, benchmark: str, arguments: tuple[Any, ...]) -> float:

@@ -1,8 +1,8 @@
 """Build the small ELF files that are shipped with the sources, so that nobody needs a cross compiler to run them.
 
-`python tests/programs/build.py` rebuilds `elf/*` from `asm/*.S`, `examples/guests/*` from `examples/*.c` and
-`benchmarks/kernels/elf/*` from `benchmarks/kernels/*.c`; `--expected` also runs them under qemu-riscv64 and stores
-their standard output next to them as `NAME.expected`.
+`python tests/programs/build.py` rebuilds `elf/*` from `asm/*.S`, `examples/guests/*` from `examples/*.c`,
+`benchmarks/kernels/elf/*` from `benchmarks/kernels/*.c` and the same in `benchmarks/programs`; `--expected` also runs
+them under qemu-riscv64 and stores their standard output next to them as `NAME.expected`.
 The invariant, which a test checks: the same compiler gives the same bytes; `elf/TOOLCHAIN` says which compiler.
 """
 
@@ -60,8 +60,10 @@ def targets() -> Iterator[Target]:
         yield Target(source, Path("tests/programs/elf") / source.stem, (f"-march={march}", include))
     for source in sorted((ROOT / "examples").glob("*.c")):
         yield Target(source, Path("examples/guests") / source.stem, ("-march=rv64gc", *C_FLAGS))
-    for source in sorted((ROOT / "benchmarks" / "kernels").glob("*.c")):
-        yield Target(source, Path("benchmarks/kernels/elf") / source.stem, ("-march=rv64gc", *KERNEL_FLAGS))
+    for folder in ("kernels", "programs"):
+        for source in sorted((ROOT / "benchmarks" / folder).glob("*.c")):
+            path = Path("benchmarks") / folder / "elf" / source.stem
+            yield Target(source, path, ("-march=rv64gc", *KERNEL_FLAGS))
 
 
 def build(target: Target, root: Path) -> Path:

@@ -15,7 +15,7 @@ from guest_runs import PROGRAMS, ROOT, TIERS, Invocation, Outcome, run_vmjit
 
 SOURCES = sorted((PROGRAMS / "asm").glob("*.S"))
 GUESTS = sorted((ROOT / "examples").glob("*.c"))
-KERNELS = sorted((ROOT / "benchmarks" / "kernels").glob("*.c"))
+KERNELS = sorted((ROOT / "benchmarks").glob("*/*.c"))
 
 
 def load_build() -> ModuleType:
