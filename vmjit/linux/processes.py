@@ -185,6 +185,13 @@ def wait_for_exit(pids: list[int]) -> None:
             os.close(fd)
 
 
+def wait_for_change(process: "Process", stops: bool) -> bytes:
+    """Until a child of the guest has ended, or stopped too; what its signal would say. The child can be waited for."""
+    events = WEXITED | (WUNTRACED if stops else 0)
+    pid = choose_child(process, lambda _: True, events)
+    return pack_child(os.waitid(os.P_PID, pid, events | WNOHANG | WNOWAIT))
+
+
 @syscall("pid address wait_flags address")
 def sys_wait4(process: "Process", pid: int, status_address: int, options: int, usage_address: int) -> int:
     if options & 0xFFFFFFFF & ~WAIT4_OPTIONS:

@@ -43,7 +43,7 @@ HOST_KEEPS = frozenset((4, 5, 7, 8, 11, SIGKILL, SIGPIPE, SIGSTOP, SIGXFSZ))
 SHARED = tuple(number for number in range(1, 32) if number not in HOST_KEEPS)
 
 SS_ONSTACK, SS_DISABLE, SS_AUTODISARM = 1, 2, 1 << 31
-SA_ONSTACK, SA_NODEFER, SA_RESETHAND = 0x08000000, 0x40000000, 0x80000000
+SA_NOCLDSTOP, SA_ONSTACK, SA_NODEFER, SA_RESETHAND = 1, 0x08000000, 0x40000000, 0x80000000
 FAULTS = frozenset((7, SIGSEGV))  # SIGBUS too: a handler sees the registers at an access
 SI_USER, SI_TKILL = 0, -6
 MINSIGSTKSZ = 2048
@@ -260,7 +260,7 @@ def sys_rt_sigpending(process: "Process", address: int, size: int) -> int:
     return 0
 
 
-@syscall("sigset size", lacks="signals from outside do not reach handlers")
+@syscall("sigset size", lacks="of the signals from outside only SIGCHLD reaches its handler")
 def sys_rt_sigsuspend(process: "Process", address: int, size: int) -> int:
     require_set_size(size)
     (mask,) = ULONG.unpack(process.memory.read(address, 8))
@@ -268,6 +268,15 @@ def sys_rt_sigsuspend(process: "Process", address: int, size: int) -> int:
     before = state.blocked
     set_blocked(process, mask)
     if state.pending & ~state.blocked:
+        state.mask_after = before
+        return -EINTR
+    child = state.action(SIGCHLD)
+    if child.handler > SIG_IGN and not mask >> SIGCHLD - 1 & 1 and process.children:
+        from vmjit.linux.processes import wait_for_change
+
+        # A child that has ended and was not waited for yet stands for the signal that it would have sent.
+        state.infos[SIGCHLD] = wait_for_change(process, stops=not child.flags & SA_NOCLDSTOP)
+        state.pending |= 1 << SIGCHLD - 1
         state.mask_after = before
         return -EINTR
     if any(action.handler > SIG_IGN and not mask >> number - 1 & 1 for number, action in state.actions.items()):
