@@ -16,7 +16,7 @@ from vmjit.engine.trace import Tracer, Traits
 from vmjit.isa.decoder import DecodeTable
 from vmjit.isa.instruction import Decoded, Instruction
 
-MAX_INSTRUCTIONS = 500  # about 50 ms of compile time
+MAX_INSTRUCTIONS = 500  # 0.1 to 0.2 s of compile time
 # Bytes within which a branch's other way belongs to the region even if it was never taken: when an inner loop gets hot
 # in its first round, the way back of the outer one has not been executed yet.
 NEAR = 128

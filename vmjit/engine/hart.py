@@ -42,7 +42,7 @@ AGAIN = 60000  # jumps until a target that was asked for is looked at again
 SLOT_WORD = 4  # bytes of Native.executed for each byte of code
 MOST_EXTENSIONS = 8  # of one region
 MOST_AWAITED = 500  # regions of libraries that did not come that are kept: some may have been replaced for good
-REGION_SIZE = 500  # instructions, about 50 ms of compile time in the background
+REGION_SIZE = 500  # instructions, 0.1 to 0.2 s of compile time in the background
 
 
 class Tier(Enum):
