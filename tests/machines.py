@@ -104,6 +104,9 @@ class Here:
         self.refuse = ""
         self.requests: list[tuple[Any, ...]] = []
 
+    def prefer(self, key: Any) -> None:
+        """Nothing waits here."""
+
     def submit(self, key: Any, make: Any, done: Any) -> None:
         request = make()
         if request is not None:

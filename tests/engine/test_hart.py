@@ -346,6 +346,10 @@ class Later:
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self.waiting: list[tuple[Any, Any]] = []
+        self.preferred: list[Any] = []
+
+    def prefer(self, key: Any) -> None:
+        self.preferred.append(key)
 
     def wait(self, request: tuple[Any, ...]) -> Any:
         from machines import interpreter_of
@@ -389,6 +393,16 @@ def test_the_guest_goes_on_while_a_region_is_compiled() -> None:
         assert is_compiled(hart, CODE + 2)
         run_to(hart, 1000)
         assert word(hart, "r2") * 2 + 1 == hart.instructions
+
+
+def test_what_goes_on_being_hot_is_compiled_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hart_module, "AGAIN", 200)
+    with harts(assemble(ENDLESS), Tier.AUTO) as hart:
+        service = later(hart)
+        run_to(hart, 100)
+        assert service.preferred == []
+        run_to(hart, 1000)
+        assert set(service.preferred) == {CODE + 2}
 
 
 def test_what_was_asked_for_before_code_changed_is_not_compiled() -> None:

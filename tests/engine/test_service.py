@@ -155,6 +155,16 @@ def test_who_waits_is_next(started: Started) -> None:
     until(lambda: found == [0, 1, 2])
 
 
+def test_what_is_preferred_is_next(started: Started) -> None:
+    service, found = started.service(echo("time.sleep(0.2)")), []
+    for number in range(4):
+        service.submit(number, lambda number=number: ("kind", number), lambda _, result: found.append(result[0]))  # type: ignore[misc]
+    service.prefer(3)
+    service.prefer(5)  # nobody asked for that
+    until(lambda: len(found) == 4)
+    assert found == [0, 3, 1, 2]
+
+
 def test_descriptors_are_out_of_the_guest_s_way(started: Started) -> None:
     started.service(echo()).wait(("kind",))
     assert len(started.fds) == 2 and min(started.fds) >= LOWEST_FD

@@ -364,6 +364,8 @@ class Hart:
         if self.tier is Tier.INTERPRETER or pc in self.asked or self.native.code_of(pc) >= INTERPRETER_SIZE:
             if self.tier is Tier.JIT:
                 self.native.cool(pc, AGAIN_JIT)  # other targets share the counter
+            elif pc in self.asked and not self.sync:
+                self.service.prefer(pc)  # it was executed AGAIN times while others were compiled
             return None
         if self.regions.is_full:
             self.regions.clear()

@@ -91,6 +91,12 @@ class Service:
             told = self._next()
         _tell(told)
 
+    def prefer(self, key: Any) -> None:
+        """What was submitted under this key, if it still waits, comes next."""
+        with self.lock:
+            if key in self.waiting:
+                self.waiting = {key: self.waiting.pop(key), **self.waiting}
+
     def wait(self, request: tuple[Any, ...]) -> Any:
         """Have something compiled now, because the guest cannot go on without. Raises CompileError."""
         finished = allocate_lock()

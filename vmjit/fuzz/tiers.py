@@ -52,6 +52,9 @@ class Compiling:
             return found.to_bytes()
         return self.maker.interpreter() if group is None else self.maker.handlers(group)
 
+    def prefer(self, key: Any) -> None:
+        """Nothing overtakes here."""
+
     def submit(self, key: Any, make: Make, done: Done) -> None:
         request = make()
         if request is not None:
