@@ -1,6 +1,6 @@
 """A real program with hundreds of applets: busybox, static for riscv64, driven by shell scripts.
 
-Set VMJIT_TEST_BUSYBOX to its path (tests/programs/fetch_busybox.sh gets one); everything is skipped without it.
+Set VMJIT_TEST_BUSYBOX to its path (tests/programs/fetch_debian.sh gets busybox-static); without it all is skipped.
 A script's output is compared with that under qemu-riscv64. qemu-user cannot execve a guest program without binfmt_misc:
 on its PATH each applet is a script of the host, while vmjit finds links to the guest's file. Scripts that execute that
 file by name, as /proc/self/exe say, carry their known answer instead.
