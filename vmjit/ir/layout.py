@@ -34,6 +34,25 @@ ENGINE_WORDS = {
             "fault_address",  # host address that faulted
             "fault_code",  # host pc that faulted
             "scratch",  # for instructions of the host that work on memory only
+            # The software TLB, see memory/tlb.py.
+            "tlb",  # host address of its entries
+            "tlb_mask",  # (entries - 1) * TLB_ENTRY_SIZE
+            "tlb_refill",  # host address of the native code that is called for what the entries do not have
+            "tlb_flags",  # TLB_PREFETCH, and how the victim to replace is chosen
+            "victims",  # host address of the victim entries
+            "victim_count",
+            "victim_next",  # the one to replace next, or the state of the generator of random numbers
+            "frames",  # host address of a byte for each page of memory: permissions; 0 leads to the host
+            "walk_levels",  # of the page table: 0 Bare, 3 Sv39, 4 Sv48
+            "walk_root",  # physical address of the root page table
+            "walk_flags",  # WALK_USER, WALK_SUM, WALK_MXR
+            "walk_large",  # not 0 once an entry was made from a page larger than 4 KiB
+            "tlb_hits",  # counted only where code was made so
+            "tlb_misses",  # of the entries
+            "victim_hits",
+            "tlb_walks",
+            "tlb_evictions",  # of valid entries from the victims, or from the entries where there are no victims
+            "tlb_prefetches",
         )
     )
 }
@@ -51,6 +70,17 @@ EMULATED = (1 << 64) - 1  # in place of a handler's offset: the reference evalua
 # region reaches back from its first address, by far less than this.
 LINE_BIAS = 1 << 24
 PAGE_BITS = 12  # of guest pages
+
+# An entry of the TLB: tags for reading, writing and executing, then what is added to a virtual address to get its offset
+# in memory. A tag is the virtual address of a page, or INVALID_TAG, which is none.
+TLB_ENTRY_SIZE = 32  # bytes
+TLB_ADDEND = 24  # offset of the latter; that of a tag is 8 * the kind of access
+READ_TAG, WRITE_TAG, EXECUTE_TAG = 0, 1, 2  # kinds of access
+INVALID_TAG = (1 << 64) - 1
+NOT_TRANSLATED = (1 << 64) - 1  # in place of an offset in memory: the host must look at the access
+TLB_PREFETCH = 1  # make an entry for the next page too
+TLB_RANDOM, TLB_LRU = 2, 4  # instead of the victim that came first
+WALK_USER, WALK_SUM, WALK_MXR = 1, 2, 4
 
 HEAT_ENTRIES = 4096  # counters of jump targets, hashed by slot; 16 bits each
 HEAT_OFFSET = 2048  # bytes from the state's start: behind all registers
