@@ -22,6 +22,8 @@ from vmjit.machine import Machine
 if TYPE_CHECKING:
     import argparse
 
+    from vmjit.debug import Settings
+
 STOPPED = 124
 COERCED = ("C.UTF-8", "C.utf8", "UTF-8")  # Python sets LC_CTYPE to one of these when it starts in the C locale: PEP 538
 PASSED_ON = ("no_cache", "sync", "strace", "check")  # flags that also hold for programs that the guest executes
@@ -43,7 +45,7 @@ def main(options: argparse.Namespace) -> int:
         max_instructions=options.max_instructions,
         settings=chosen,
         strace=sys.stderr if options.strace or chosen.wants("syscall") else None,
-        emulator_argv=emulator_argv(options, chosen.sysroot),
+        emulator_argv=emulator_argv(options, chosen),
     )
     if options.timeout is not None:
         stop_after(machine, options.timeout)
@@ -83,7 +85,7 @@ def was_given(name: str) -> bool:
         return any(entry.startswith(f"{name}=".encode()) for entry in file.read().split(b"\0"))
 
 
-def emulator_argv(options: argparse.Namespace, sysroot: str | None) -> list[str]:
+def emulator_argv(options: argparse.Namespace, chosen: Settings) -> list[str]:
     """The command line, up to the program, with which a program that the guest executes is run.
 
     It says itself where our modules are: environment and current directory are the guest's by then.
@@ -91,7 +93,9 @@ def emulator_argv(options: argparse.Namespace, sysroot: str | None) -> list[str]
     command = f"import sys; sys.path[:] = {sys.path!r}; from vmjit.cli import main; sys.exit(main())"
     argv = [sys.executable, "-I", "-c", command, "run", "--raise-signals", "--tier", options.tier]
     for flag, value in (
-        ("--sysroot", sysroot or ""),  # whatever VMJIT_SYSROOT the guest sets
+        ("--sysroot", chosen.sysroot or ""),  # whatever the guest sets VMJIT_SYSROOT to, and those below
+        ("--memory", chosen.memory),
+        ("--tlb", ",".join(chosen.tlb)),
         ("--cache-dir", options.cache_dir and os.path.abspath(options.cache_dir)),
         ("--pgo", options.pgo),
         ("--timeout", options.timeout),

@@ -14,13 +14,14 @@ from functools import cached_property
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from vmjit.engine.cache import Cache, Kept, Program, Region, calls_key, handlers_key, name_of, variant
+from vmjit.engine.cache import Cache, Kept, Program, Region, calls_key, handlers_key, interpreter_key, name_of, variant
 from vmjit.engine.native import FOREVER, Native
 from vmjit.engine.regions import Regions
 from vmjit.ir.exits import ExitReason
 from vmjit.ir.layout import ADDRESS_BITS, INTERPRETER_SIZE, PAGE_BITS, SLOT_SCALE
+from vmjit.errors import SettingsError
 from vmjit.jit.blob import Blob
-from vmjit.memory.address_space import EXECUTE, PAGE_SIZE, WRITE
+from vmjit.memory.address_space import EXECUTE, PAGE_SIZE, WRITE, AddressSpace
 
 if TYPE_CHECKING:
     from vmjit.codegen.calls import Call
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
     from vmjit.engine.regions import Placed
     from vmjit.engine.service import Service
     from vmjit.guest import Guest
-    from vmjit.memory.address_space import AddressSpace
+    from vmjit.memory.bus import Bus
+    from vmjit.memory.mmu import Mmu, Translation, VirtualMemory
+    from vmjit.memory.tlb import Tlb
 
 HOST_ROUNDINGS = 4  # frm below this is a mode that the host has
 NEIGHBOURHOOD = 2  # pages of code on both sides of a hot address that a region may be made from
@@ -77,6 +80,7 @@ class Stop:
     pc: int
     argument: int
     signal: int = 0  # the host's signal behind a fault
+    cause: int | None = None  # exception code of a fault, where an MMU translates; the argument is its tval then
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ class Hart:
     def __init__(
         self,
         guest: Guest,
-        memory: AddressSpace,
+        memory: AddressSpace | Bus,
         service: Service,
         cache: Cache,
         settings: Settings,
@@ -103,9 +107,11 @@ class Hart:
         sync: bool = False,
         program: str = "",
     ) -> None:
-        """program: what is run, if it learns from what earlier runs left in the cache and leaves something to later."""
+        """program: what is run, if it learns from what earlier runs left in the cache and leaves something to later.
+
+        memory: that of a process, or what a machine has, which the hart's `mmu` translates virtual addresses to.
+        """
         self.guest = guest
-        self.memory = memory
         self.service = service
         self.cache = cache
         self.settings = settings
@@ -120,10 +126,15 @@ class Hart:
         self.unavailable: set[int] = set()  # groups of handlers that cannot be had
         self.counters = Counters()
         self._dumps_exits = settings.wants("exit")
-        self.native = Native(guest.layout, memory, self._interpreter(cache))
+        self.space = memory if isinstance(memory, AddressSpace) else memory.memory  # what native code reaches
+        self.native = Native(guest.layout, self.space, self._interpreter(cache))
         self.words = self.native.words
+        self.tlb: Tlb | None = None
+        self.mmu: Mmu | None = None
+        self.memory = self._reach(memory)
         self.regions = Regions(self.native)
         self.written_code: dict[int, bytes] = {}  # page that is writable and executable -> content when first decoded
+        self.decoded: set[int] = set()  # pages whose slots may be filled, where an MMU translates
         self.asked: set[int] = set()
         self.covered: set[int] = set()  # hot addresses that were in a region already
         self.extended: Counter[int] = Counter()  # how often regions were made anew, by the address they began with
@@ -133,7 +144,7 @@ class Hart:
         self._rounding = layout.word(layout.rounding) if layout.rounding else None
         self._threshold = {Tier.AUTO: HOT_AUTO, Tier.JIT: HOT_JIT}.get(tier, AGAIN)
         self.native.set_heat(self._threshold)
-        memory.code_changed = self.code_changed
+        self.memory.code_changed = self.code_changed
         self._handlers: dict[ExitReason, Callable[[int, int], Stop | None]] = {
             ExitReason.HOT: self._hot,
             ExitReason.UNDECODED: self._undecoded,
@@ -144,10 +155,24 @@ class Hart:
             ExitReason.MISSING: self._missing,
         }
 
-    def _interpreter(self, cache: Cache) -> Blob:
-        from vmjit.engine.worker import INTERPRETER_KEY
+    def _reach(self, memory: AddressSpace | Bus) -> AddressSpace | VirtualMemory:
+        """Memory as programs see it; makes the TLB and what it is filled from."""
+        if self.settings.memory == "flat":
+            if not isinstance(memory, AddressSpace):
+                raise SettingsError("a machine's memory is reached through a TLB: the settings must have memory='tlb'")
+            return memory
+        from vmjit.memory.mmu import Mmu, VirtualMemory
+        from vmjit.memory.tlb import Tlb, geometry
 
-        found = cache.get(INTERPRETER_KEY)
+        self.tlb = Tlb(self.guest.layout, self.words, geometry(self.settings.tlb))
+        if isinstance(memory, AddressSpace):
+            self.tlb.follow(memory)
+            return memory
+        self.mmu = Mmu(self.tlb, memory)
+        return VirtualMemory(self.mmu)
+
+    def _interpreter(self, cache: Cache) -> Blob:
+        found = cache.get(interpreter_key(self.settings.model))
         if found is None:
             found = Blob.from_bytes(self.service.wait(("interpreter",)))
         return found
@@ -226,6 +251,8 @@ class Hart:
     def act(self) -> Stop | None:
         """Deal with the exit that guest code has just taken; a stop if the world must."""
         words = self.words
+        if self.tlb is not None:
+            self.tlb.settle()
         reason = ExitReason(words[self._reason])
         self.counters.exits[reason.name] += 1
         if self._dumps_exits and self.settings.selects(words[self._pc]):
@@ -274,23 +301,38 @@ class Hart:
             elif reason is not ExitReason.ROUNDING:
                 return self._fetch_fault(reason, pc, argument)
 
-    @staticmethod
-    def _fetch_fault(reason: ExitReason, pc: int, argument: int) -> Stop:
+    def _fetch_fault(self, reason: ExitReason, pc: int, argument: int) -> Stop:
         """Code that may not be executed is a fault at its own address."""
         if reason in (ExitReason.UNDECODED, ExitReason.FETCH):
-            return Stop(ExitReason.FAULT, pc, argument if reason is ExitReason.UNDECODED else pc)
+            return self._fault(pc, argument if reason is ExitReason.UNDECODED else pc, EXECUTE)
+        if reason is ExitReason.FAULT:
+            return Stop(reason, pc, argument, cause=self.reference.cause)
         return Stop(reason, pc, argument)
+
+    def _fault(self, pc: int, address: int, permissions: int) -> Stop:
+        """A refused access."""
+        cause = None
+        if self.mmu is not None:
+            from vmjit.memory.mmu import TranslationFault
+
+            try:
+                self.memory.read(address, 1, permissions)
+            except TranslationFault as fault:
+                cause = fault.cause
+        return Stop(ExitReason.FAULT, pc, address, cause=cause)
 
     # Exits that are dealt with here: None to go on.
 
     def _undecoded(self, pc: int, address: int) -> Stop | None:
         permissions = self.memory.permissions(address)
         if permissions is None or not permissions & EXECUTE:
-            return Stop(ExitReason.FAULT, pc, address)
+            return self._fault(pc, address, EXECUTE)
         page = address >> PAGE_BITS
         if permissions & WRITE:
             self.written_code[page] = self.memory.read(page << PAGE_BITS, PAGE_SIZE, EXECUTE)
         self.native.allow_decoding(page)
+        if self.mmu is not None:
+            self.decoded.add(page)
         return None
 
     def _emulate(self, pc: int, _: int) -> Stop | None:
@@ -315,7 +357,7 @@ class Hart:
         if group in self.unavailable:
             return self._emulate(pc, 0)
         try:
-            found = self.cache.get(handlers_key(group))
+            found = self.cache.get(handlers_key(self.settings.model, group))
             if found is None:
                 found = Blob.from_bytes(self.service.wait(("handlers", group)))
             with self.regions.lock:
@@ -346,7 +388,7 @@ class Hart:
 
     def _host_fault(self, _: int, number: int) -> Stop | None:
         layout, words = self.guest.layout, self.words
-        address = words[layout.word("fault_address")] - self.memory.base
+        address = words[layout.word("fault_address")] - self.space.base
         code = words[layout.word("fault_code")] - self.native.arena.base
         if code in self.native.calls:  # on an address that the guest passed; nothing was done
             return Stop(ExitReason.SYSCALL, words[self._pc], 0)
@@ -541,7 +583,7 @@ class Hart:
     @property
     def variant(self) -> str:
         """See cache.variant."""
-        return variant(self.settings.passes_text, self.precise)
+        return variant(self.settings.model, self.settings.passes_text, self.precise)
 
     def recall(self) -> None:
         """Place the regions that the last run of the program ended with, those whose code is there by now."""
@@ -590,6 +632,30 @@ class Hart:
         regions += of_others[:MOST_AWAITED]
         left = Program(tuple(regions), tuple(self.native.jumps()), self.program)
         self.cache.put_program(self.program, self.variant, left)
+
+    # Translation that changes, for a machine: the guest is not running.
+
+    def set_translation(self, settings: Translation) -> None:
+        """Write satp, or what else decides how addresses are translated; code is decoded anew where it leads to."""
+        assert self.mmu is not None, "a process has no page table"
+        if settings.context != self.mmu.settings.context:
+            self._forget_decoded()
+        self.mmu.set(settings)
+
+    def fence_translation(self, vaddr: int | None = None, asid: int | None = None) -> None:
+        """SFENCE.VMA: translations of an address or all, in an address space or all, are looked up again."""
+        assert self.mmu is not None, "a process has no page table"
+        self.mmu.fence(vaddr, asid)
+        if vaddr is None:
+            self._forget_decoded()
+        elif vaddr >> ADDRESS_BITS == 0:
+            self.code_changed(vaddr, 1)
+
+    def _forget_decoded(self) -> None:
+        """Slots belong to virtual addresses."""
+        for page in self.decoded:
+            self.code_changed(page << PAGE_BITS, PAGE_SIZE)
+        self.decoded.clear()
 
     # Code that changes.
 

@@ -79,6 +79,7 @@ class Native:
             ("cold", self.symbol("cold")),
             ("leave", self.symbol("leave")),
             ("trap", self.symbol("syscall")),
+            ("tlb_refill", self.symbol("refill") if "refill" in interpreter.symbols else 0),
         ):
             self.words[layout.word(name)] = value
         enter = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.symbol("enter"))

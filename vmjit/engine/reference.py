@@ -18,6 +18,7 @@ from vmjit.memory.address_space import EXECUTE, READ, WRITE
 if TYPE_CHECKING:
     from vmjit.guest import Guest
     from vmjit.memory.address_space import AddressSpace
+    from vmjit.memory.mmu import VirtualMemory
 
 TICKS = 10_000_000  # of the `clock` operation, in a second
 
@@ -25,28 +26,34 @@ TICKS = 10_000_000  # of the `clock` operation, in a second
 class GuestFault(Exception):
     """An access that guest memory refuses."""
 
-    def __init__(self, address: int) -> None:
+    def __init__(self, address: int, cause: int | None = None) -> None:
         super().__init__(hex(address))
         self.address = address
+        self.cause = cause  # see Stop.cause
 
 
 class ReferenceMemory:
     """Guest memory as the IR's interpreter wants it."""
 
-    def __init__(self, memory: AddressSpace) -> None:
+    def __init__(self, memory: AddressSpace | VirtualMemory) -> None:
         self.memory = memory
 
     def load(self, address: int, size: int) -> int:
         try:
             return int.from_bytes(self.memory.read(address, size), "little")
-        except MemoryAccessError:
-            raise GuestFault(self.first_refused(address, size, READ)) from None
+        except MemoryAccessError as refused:
+            raise self.fault(refused, address, size, READ) from None
 
     def store(self, address: int, size: int, value: int) -> None:
         try:
             self.memory.write(address, value.to_bytes(size, "little"))
-        except MemoryAccessError:
-            raise GuestFault(self.first_refused(address, size, WRITE)) from None
+        except MemoryAccessError as refused:
+            raise self.fault(refused, address, size, WRITE) from None
+
+    def fault(self, refused: MemoryAccessError, address: int, size: int, permissions: int) -> GuestFault:
+        """What the guest is told; an MMU knows it."""
+        tval, cause = getattr(refused, "tval", None), getattr(refused, "cause", None)
+        return GuestFault(self.first_refused(address, size, permissions) if tval is None else tval, cause)
 
     def first_refused(self, address: int, size: int, permissions: int) -> int:
         """The first byte that cannot be accessed, which is what hardware reports."""
@@ -62,11 +69,12 @@ class ReferenceMemory:
 class Reference:
     """Executes on the state `words` and guest memory."""
 
-    def __init__(self, guest: Guest, memory: AddressSpace, words: memoryview) -> None:
+    def __init__(self, guest: Guest, memory: AddressSpace | VirtualMemory, words: memoryview) -> None:
         self.guest = guest
         self.memory = memory
         self.words = words
         self.accesses = ReferenceMemory(memory)
+        self.cause: int | None = None  # of the last fault, see Stop.cause
         self.known: dict[int, tuple[Callable[..., Outcome], int]] = {}
         self.pc, self.instret = guest.layout.word("pc"), guest.layout.word("instret")
 
@@ -86,6 +94,7 @@ class Reference:
         try:
             kind, target, argument, _ = run(self.words, self.accesses, pc)
         except GuestFault as fault:
+            self.cause = fault.cause
             return ExitReason.FAULT, pc, fault.address
         except ReservedRounding:
             return ExitReason.ILLEGAL, pc, word

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from vmjit.debug import Settings, wants_traceback
-from vmjit.engine.cache import Cache, Region, calls_key, handlers_key, region_key, variant
+from vmjit.engine.cache import Cache, Region, calls_key, handlers_key, interpreter_key, region_key, variant
 from vmjit.engine.code import Code
 from vmjit.errors import VmjitError
 from vmjit.ir.layout import EMULATED
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 INTERPRETER_SYMBOLS = (
     *("enter", "fault", "cold", "leave", "syscall", "previous", "signal", "illegal", "emulate", "handlers", "groups"),
 )
-INTERPRETER_KEY = "interpreter"
+REFILL = "refill"  # one more, where memory is reached through a TLB
 CALLS_SYMBOLS = ("trap", "descriptors", "clock")
 WORD = 8  # bytes of an entry of the handler table
 ANSWER_SECONDS = 60  # an answer takes less than one, on a machine that is not overloaded
@@ -140,7 +140,7 @@ class Worker:
     def parts(self) -> Interpreter:
         from vmjit.engine.interpreter import Interpreter
 
-        return Interpreter(self.guest.decode_table, self.guest.layout, self.guest.core)
+        return Interpreter(self.guest.decode_table, self.guest.layout, self.guest.core, self.settings)
 
     def interpreter(self) -> bytes:
         """The core of tier 0, with its handler table appended, and for each entry the number of its group."""
@@ -157,8 +157,8 @@ class Worker:
         symbols["groups"] = symbols["handlers"] + len(table) * WORD
         groups = array("Q", self.parts.groups_of_entries())
         code = stub.code.ljust(start, b"\0") + blob.code + table.tobytes() + groups.tobytes()
-        kept = Blob(code, {name: symbols[name] for name in INTERPRETER_SYMBOLS})
-        self.cache.put(INTERPRETER_KEY, kept)
+        kept = Blob(code, {name: symbols[name] for name in (*INTERPRETER_SYMBOLS, REFILL) if name in symbols})
+        self.cache.put(interpreter_key(self.settings.model), kept)
         return kept.to_bytes()
 
     def handlers(self, group: int) -> bytes:
@@ -169,7 +169,7 @@ class Worker:
         for entry, name in made.handlers.items():
             table.extend((entry, blob.symbols.get(name, EMULATED)))
         kept = Blob(blob.code + table.tobytes(), {"handlers": len(blob.code)})
-        self.cache.put(handlers_key(group), kept)
+        self.cache.put(handlers_key(self.settings.model, group), kept)
         return kept.to_bytes()
 
     def _handlers(self, text: str) -> Blob:
@@ -211,7 +211,8 @@ class Worker:
             return None
         ranges = plan.ranges()
         parts = b"".join(code.bytes(start, end - start) or b"" for start, end in ranges)
-        key = region_key(pc, plan.entries, ranges, plan.shape, parts, variant(self.settings.passes_text, precise))
+        kind = variant(self.settings.model, self.settings.passes_text, precise)
+        key = region_key(pc, plan.entries, ranges, plan.shape, parts, kind)
         found = self.cache.get_region(key)
         if found is not None:
             return found.to_bytes(), seconds, True
