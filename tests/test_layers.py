@@ -27,7 +27,7 @@ LAYERS = (
 )
 LAYER = {package: number for number, packages in enumerate(LAYERS) for package in packages}
 ONLY = {"linux": {"memory", "loader", "errors", "guest"}}  # a world does not know what executes its program
-ALLOWED = {"debug": {"errors"}}  # within a layer
+ALLOWED = {"debug": {"errors"}, "memory": {"ir"}}  # within a layer
 LLVMLITE = {"jit", "cli/doctor.py"}  # the doctor says whether it can be imported at all
 FILES = sorted(ROOT.rglob("*.py"))
 

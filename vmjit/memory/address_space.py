@@ -118,6 +118,8 @@ class AddressSpace:
         self.lock = RLock()
         # (addr, size), page aligned: called after code may have changed, for pages that are or were executable.
         self.code_changed: Callable[[int, int], None] = _ignore
+        # (addr, size), page aligned: called after the table has changed, before any other call sees it.
+        self.mapping_changed: Callable[[int, int], None] | None = None
         self._starts: list[int] = []
         self._table: list[Mapping] = []
         area = (ctypes.c_ubyte * size).from_address(self.base)
@@ -237,10 +239,14 @@ class AddressSpace:
             mapping = self._at(index(addr))
             return None if mapping is None else mapping.permissions
 
-    def regions(self) -> Iterator[Mapping]:
-        """Everything that is mapped now, sorted by address."""
+    def regions(self, start: int = 0, end: int | None = None) -> Iterator[Mapping]:
+        """Everything that is mapped now between two addresses, or at all, sorted by address."""
         with self.lock:
-            return iter(tuple(self._table))
+            if start <= 0 and end is None:
+                return iter(tuple(self._table))
+            end = self.size if end is None else end
+            overlapping = self._overlapping(start, end) if start < end else []
+            return iter([mapping.cut(start, end) for mapping in overlapping])
 
     def is_mapped(self, addr: int, size: int) -> bool:
         """Whether every page of the range is mapped, with whatever permissions."""
@@ -288,11 +294,28 @@ class AddressSpace:
         with self.lock:
             found = self._check(addr, size, WRITE)
             if found & _MAY_FAULT:
-                self._copy_in(addr, pattern * size)
+                self._require_backed(addr, size)
+                for start in range(addr, addr + size, _PROBE):
+                    self._copy_in(start, pattern * min(_PROBE, addr + size - start))
             elif size:
                 ctypes.memset(self.base + addr, byte, size)
         if found & _IS_CODE:
             self._notify_pages(addr, size)
+
+    def copy(self, target: int, source: int, size: int) -> None:
+        """Store at `target` the bytes that are at `source` now, or nothing if one cannot be read or stored.
+
+        The ranges may overlap.
+        """
+        target, source, size = index(target), index(source), index(size)
+        with self.lock:
+            may_fault = (self._check(source, size, READ) | (found := self._check(target, size, WRITE))) & _MAY_FAULT
+            if may_fault:
+                self._copy_carefully(target, source, size)
+            elif size:
+                ctypes.memmove(self.base + target, self.base + source, size)
+        if found & _IS_CODE:
+            self._notify_pages(target, size)
 
     def read_cstring(self, addr: int, limit: int = _PATH_MAX) -> bytes:
         """The bytes before the first NUL, which must be one of `limit` bytes: else OSError with ENAMETOOLONG."""
@@ -369,6 +392,8 @@ class AddressSpace:
         first = bisect_left(self._starts, touching[0].start if touching else start)
         self._table[first : first + len(touching)] = merged
         self._starts[first : first + len(touching)] = [mapping.start for mapping in merged]
+        if self.mapping_changed is not None:
+            self.mapping_changed(start, end - start)
         return [mapping.cut(start, end) for mapping in old]
 
     def _first_lack(self, addr: int, size: int, permissions: int) -> tuple[int, int] | None:
@@ -484,6 +509,14 @@ class AddressSpace:
             return copy.raw
         _require_forbidden(addr, size, done)
         return self._bytes[addr : addr + size].tobytes()
+
+    def _copy_carefully(self, target: int, source: int, size: int) -> None:
+        """In parts, and from the end when a part would overwrite what is still to be read."""
+        self._require_backed(source, size)
+        self._require_backed(target, size)
+        parts = range(0, size, _PROBE)
+        for part in reversed(parts) if source < target < source + size else parts:
+            self._copy_in(target + part, self._copy_out(source + part, min(_PROBE, size - part)))
 
     def _copy_in(self, addr: int, data: bytes) -> None:
         self._require_backed(addr, len(data))
