@@ -16,8 +16,8 @@ from vmjit.engine.cache import (
     digest,
     files_in,
     handlers_key,
-    interpreter_key,
     identity,
+    interpreter_key,
     region_key,
 )
 from vmjit.jit.blob import Blob

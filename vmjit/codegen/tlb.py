@@ -87,7 +87,7 @@ def compare(result: str, address: str, access: str, near: tuple[str, str], dista
 
 
 def refilled(result: str, address: str, access: str, outside: str | None, layout: Layout) -> str:
-    """Text that goes on from there with `result`; at label `outside`, if there is one, where there is no translation."""
+    """Text that goes on from there with `result`, or at label `outside`, if it is given, where no translation is."""
     tag = result.removeprefix("%")
     leave = f"br label %{tag}.done"
     if outside is not None:

@@ -39,7 +39,9 @@ _DIGEST_BYTES = 16
 _REGION_PREFIX, _PROGRAM_PREFIX = "region-", "program-"
 # What vmjit makes there, files that somebody is writing included.
 _FOLDER = re.compile(r"[0-9a-f]{32}")
-_FILE = re.compile(r"(interpreter-[a-z-]+|handlers-[a-z-]+-[0-9]+|(region-[0-9a-f]+|calls|program)-[0-9a-f]{32})(\.[0-9a-f]{16})?")
+_FILE = re.compile(
+    r"(interpreter-[a-z-]+|handlers-[a-z-]+-[0-9]+|(region-[0-9a-f]+|calls|program)-[0-9a-f]{32})(\.[0-9a-f]{16})?"
+)
 
 Ranges = tuple[tuple[int, int], ...]
 Read = Callable[[int, int], bytes | None]  # code: address and size -> bytes

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from vmjit.engine.cache import Cache, Kept, Program, Region, calls_key, handlers_key, interpreter_key, name_of, variant
 from vmjit.engine.native import FOREVER, Native
 from vmjit.engine.regions import Regions
+from vmjit.errors import SettingsError
 from vmjit.ir.exits import ExitReason
 from vmjit.ir.layout import ADDRESS_BITS, INTERPRETER_SIZE, PAGE_BITS, SLOT_SCALE
-from vmjit.errors import SettingsError
 from vmjit.jit.blob import Blob
 from vmjit.memory.address_space import EXECUTE, PAGE_SIZE, WRITE, AddressSpace
 

@@ -367,3 +367,19 @@ def flush_harts(tlbs: Iterable[Tlb], what: Flush) -> None:
     """Let some harts forget it, as a remote fence of the supervisor's firmware does; see Tlb.request."""
     for tlb in tlbs:
         tlb.request(what)
+
+
+def geometry(items: Iterable[str]) -> Geometry:
+    """From texts like `entries=512`, `policy=lru` and `prefetch`; `count` is for who makes code. Raises SettingsError."""
+    values: dict[str, object] = {}
+    for item in items:
+        name, _, text = item.partition("=")
+        if name in ("entries", "victims", "banks") and text.isdecimal():
+            values[name] = int(text)
+        elif name == "policy":
+            values[name] = text
+        elif item == "prefetch":
+            values[name] = True
+        elif item != "count":
+            raise SettingsError(f"TLB {item!r}: none of entries=N, victims=N, banks=N, policy=NAME, prefetch, count")
+    return Geometry(**values)  # type: ignore[arg-type]

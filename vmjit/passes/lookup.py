@@ -4,7 +4,7 @@ Where the TLB and the page tables have none, or the access is not to plain memor
 instruction and judges exactly.
 """
 
-from vmjit.ir.block import Block, Region, Value
+from vmjit.ir.block import Region, Value
 from vmjit.ir.ops import OPS
 from vmjit.ir.types import WIDTH
 from vmjit.passes.access import emulate, guard
@@ -33,4 +33,3 @@ def _size(access: Value) -> int:
     """In bytes; that of what is stored or compared is its operand's."""
     type = access.args[1].type if len(access.args) > 1 else access.type
     return WIDTH[type or ""] // 8
-

@@ -33,9 +33,7 @@ def run(region: Region) -> Region:
     """Replace lookups by comparisons."""
     if sum(translation_of(block) is not None for block in region.blocks) < 2:
         return region
-    predecessors = {
-        block: list(dict.fromkeys(p for p, _ in found)) for block, found in region.predecessors().items()
-    }
+    predecessors = {block: list(dict.fromkeys(p for p, _ in found)) for block, found in region.predecessors().items()}
     dominators = Dominators(region, predecessors)
     known: dict[Block, _Known | None] = {}
     for block in dominators.blocks:
