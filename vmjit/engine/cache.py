@@ -39,9 +39,8 @@ _DIGEST_BYTES = 16
 _REGION_PREFIX, _PROGRAM_PREFIX = "region-", "program-"
 # What vmjit makes there, files that somebody is writing included.
 _FOLDER = re.compile(r"[0-9a-f]{32}")
-_FILE = re.compile(
-    r"(interpreter-[a-z-]+|handlers-[a-z-]+-[0-9]+|(region-[0-9a-f]+|calls|program)-[0-9a-f]{32})(\.[0-9a-f]{16})?"
-)
+_OF_INTERPRETER = "interpreter-[a-z-]+|handlers-[a-z-]+-[0-9]+"
+_FILE = re.compile(rf"({_OF_INTERPRETER}|(region-[0-9a-f]+|calls|program)-[0-9a-f]{{32}})(\.[0-9a-f]{{16}})?")
 
 Ranges = tuple[tuple[int, int], ...]
 Read = Callable[[int, int], bytes | None]  # code: address and size -> bytes
@@ -158,7 +157,7 @@ def version_of(path: str) -> str:
 
 
 def variant(model: str, passes: str, precise: bool) -> str:
-    """What a region depends on besides its code: Settings.model, the passes named, whether registers are exact at faults."""
+    """What a region depends on besides its code: Settings.model, the passes, whether registers are exact at faults."""
     return f"{model} {passes} precise" if precise else f"{model} {passes}"
 
 

@@ -21,6 +21,7 @@ from vmjit.ir.layout import INTERPRETER_SIZE
 if TYPE_CHECKING:
     from vmjit.engine.regions import Placed
     from vmjit.memory.address_space import AddressSpace
+    from vmjit.memory.mmu import VirtualMemory
 
 Point = tuple[int, bytes, int]  # pc, registers, number of bytes stored so far
 
@@ -30,7 +31,7 @@ LONGEST = 2000  # instructions without a way back, in a region and in interprete
 class Overlay(ReferenceMemory):
     """Guest memory whose stores stay here."""
 
-    def __init__(self, memory: AddressSpace) -> None:
+    def __init__(self, memory: AddressSpace | VirtualMemory) -> None:
         super().__init__(memory)
         self.stored: dict[int, int] = {}
         self.log: list[tuple[int, int]] = []  # (address, byte) in order

@@ -144,7 +144,7 @@ class Hart:
         self._rounding = layout.word(layout.rounding) if layout.rounding else None
         self._threshold = {Tier.AUTO: HOT_AUTO, Tier.JIT: HOT_JIT}.get(tier, AGAIN)
         self.native.set_heat(self._threshold)
-        self.memory.code_changed = self.code_changed
+        self.space.code_changed = self.code_changed
         self._handlers: dict[ExitReason, Callable[[int, int], Stop | None]] = {
             ExitReason.HOT: self._hot,
             ExitReason.UNDECODED: self._undecoded,

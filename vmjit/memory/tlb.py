@@ -370,7 +370,7 @@ def flush_harts(tlbs: Iterable[Tlb], what: Flush) -> None:
 
 
 def geometry(items: Iterable[str]) -> Geometry:
-    """From texts like `entries=512`, `policy=lru` and `prefetch`; `count` is for who makes code. Raises SettingsError."""
+    """From texts like `entries=512` and `prefetch`; `count` is for who makes code. Raises SettingsError."""
     values: dict[str, object] = {}
     for item in items:
         name, _, text = item.partition("=")
