@@ -1,8 +1,9 @@
 """The refill of the software TLB, as LLVM text: victims, the walk of the page table, and the new entry.
 
-`refill(state, vaddr, access)` is called where the inline lookup found nothing. Access is a kind and a size in bytes, see
-`access_of`. The result is what is added to the host address of memory, or NOT_TRANSLATED when the host must look at the
-access: it faults, memory does not answer it (a device), or it crosses into a page that lies elsewhere in memory.
+`refill(state, vaddr, access)` is called where the inline lookup found nothing. The access is a kind and a size in
+bytes, see `access_of`. The result is what is added to the host address of memory, or NOT_TRANSLATED when the host must
+look at the access: it faults, memory does not answer it (a device), or it crosses into a page that lies elsewhere in
+memory.
 
 The convention keeps all registers for the caller, who has guest registers in most. So there are integers only, no calls
 but of itself for the two pages of a crossing access, and everything is reached through words of the state.
@@ -23,7 +24,6 @@ from vmjit.ir.layout import (
     NOT_TRANSLATED,
     PAGE_BITS,
     READ_TAG,
-    TLB_ADDEND,
     TLB_ENTRY_SIZE,
     TLB_LRU,
     TLB_PREFETCH,
@@ -50,8 +50,8 @@ RIGHTS_SHIFT = 1  # from a PTE's R, W and X to READ, WRITE and EXECUTE
 NONE = "-1"  # no victim; and as a tag INVALID_TAG, as a result NOT_TRANSLATED
 RARE = '!prof !{!"branch_weights", i32 1, i32 1000}'
 
-assert (PTE_R, PTE_W, PTE_X) == tuple(right << RIGHTS_SHIFT for right in (READ, WRITE, EXECUTE))
-assert (READ, WRITE, EXECUTE) == tuple(1 << tag for tag in TAGS)
+assert tuple(right << RIGHTS_SHIFT for right in (READ, WRITE, EXECUTE)) == (PTE_R, PTE_W, PTE_X)
+assert tuple(1 << tag for tag in TAGS) == (READ, WRITE, EXECUTE)
 assert INVALID_TAG == NOT_TRANSLATED == int(NONE) % (1 << 64)
 
 
@@ -99,7 +99,8 @@ def _entry_words(pointer: str, tag: str) -> str:
     Tags are the page or all ones.
     """
     loads = "\n".join(
-        f"%{tag}.{i}.p = getelementptr i8, ptr {pointer}, i64 {WORD * i}\n%{tag}.{i} = load i64, ptr %{tag}.{i}.p, align 8"
+        f"%{tag}.{i}.p = getelementptr i8, ptr {pointer}, i64 {WORD * i}\n"
+        f"%{tag}.{i} = load i64, ptr %{tag}.{i}.p, align 8"
         for i in range(TLB_ENTRY_SIZE // WORD)
     )
     return f"""\

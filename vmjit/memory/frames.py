@@ -25,7 +25,7 @@ class Frames:
     def __init__(self) -> None:
         self._area = Reservation(COUNT)
         self.base = self._area.base
-        self._bytes = memoryview((ctypes.c_ubyte * COUNT).from_address(self.base))
+        self._bytes = memoryview((ctypes.c_ubyte * COUNT).from_address(self.base)).cast("B")
 
     def allowed(self, address: int) -> int:
         """READ, WRITE and EXECUTE of the page that an address is in."""

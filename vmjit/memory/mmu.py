@@ -185,7 +185,7 @@ def _allows(pte: int, kind: int, settings: Translation) -> bool:
 class Mmu:
     """Translation of one hart: the settings in force, its TLB, and physical memory."""
 
-    def __init__(self, tlb: Tlb, bus: Bus, settings: Translation = Translation()) -> None:  # noqa: B008
+    def __init__(self, tlb: Tlb, bus: Bus, settings: Translation = Translation()) -> None:
         self.tlb = tlb
         self.bus = bus
         self.settings = settings
