@@ -105,7 +105,7 @@ def test_pages_may_lie_anywhere(tier: Tier, mode: str) -> None:
         made.load(SUM)
         frames = [made.map(DATA + number * PAGE, RW) for number in range(3)]
         words = list(range(1, 1 + 3 * PAGE // 8))
-        for _ in range(3):
+        for _ in range(1 if tier is Tier.REFERENCE else 3):
             for number, frame in enumerate(frames):
                 part = words[number * 512 : (number + 1) * 512]
                 made.space.write(frame, b"".join(word.to_bytes(8, "little") for word in part))
@@ -132,7 +132,7 @@ def test_code_crosses_into_a_page_elsewhere(tier: Tier) -> None:
     with paged(tier) as made:
         first = made.load("c.nop")
         second = made.map(CODE + PAGE, RX)
-        code = assemble("li a0, 77\necall", CODE + PAGE - 2, "riscv64")
+        code = assemble("addi a0, zero, 77\necall", CODE + PAGE - 2, "riscv64")
         made.space.write(first + PAGE - 2, code[:2])
         made.space.write(second, code[2:])
         assert made.run(pc=CODE + PAGE - 2) == Stop(ExitReason.SYSCALL, CODE + PAGE + 6, 0)
@@ -288,7 +288,7 @@ def test_a_fence_makes_changes_seen(tier: Tier) -> None:
         made.hart.fence_translation(DATA)
         made.run(x10=DATA)
         assert made.register("x5") == 6
-        made.load("li t0, 9\necall")
+        made.load("addi t0, zero, 9\necall")
         made.hart.fence_translation()
         made.run(x10=DATA)
         assert made.register("x5") == 9

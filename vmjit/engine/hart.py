@@ -656,6 +656,7 @@ class Hart:
         for page in self.decoded:
             self.code_changed(page << PAGE_BITS, PAGE_SIZE)
         self.decoded.clear()
+        self.reference.forget()
 
     # Code that changes.
 
