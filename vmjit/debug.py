@@ -42,7 +42,7 @@ VARIABLES = {  # name: (option of `vmjit run` that does the same, what it holds)
     "VMJIT_PASSES":     ("",            "passes to run, separated by commas, instead of the whole pipeline"),
     "VMJIT_PGO":        ("--pgo",       "off: learn nothing from earlier runs of the program"),
     "VMJIT_MEMORY":     ("--memory",    "flat, or tlb: guest memory is reached through a software TLB"),
-    "VMJIT_TLB":        ("--tlb",       "its TLB: entries=256,victims=8,policy=fifo|random|lru,prefetch,count (hits)"),
+    "VMJIT_TLB":        ("--tlb",       "its TLB: entries=4096,victims=8,policy=fifo|random|lru,prefetch,count (hits)"),
     "VMJIT_SYSROOT":    ("--sysroot",   "folder where absolute paths are looked for first, the dynamic linker's too"),
     "VMJIT_CACHE_DIR":  ("--cache-dir", "folder for compiled code; empty: none, as --no-cache"),
     "VMJIT_TRACEBACK":  ("",            "1: show where in vmjit an internal error happened"),

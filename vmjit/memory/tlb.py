@@ -42,7 +42,7 @@ _INVALID_BYTE = INVALID_TAG & 0xFF
 class Geometry:
     """Sizes and policy: which victim is replaced, the one that came first, any, or the one used least recently."""
 
-    entries: int = 256
+    entries: int = 4096
     victims: int = 8
     policy: str = "fifo"
     prefetch: bool = False  # make an entry for the next page too
