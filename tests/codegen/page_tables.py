@@ -22,8 +22,8 @@ from vmjit.memory.mmu import (
     PTE_W,
     PTE_X,
     Mmu,
-    TranslationFault,
     Translation,
+    TranslationFault,
 )
 from vmjit.memory.tlb import Geometry
 
