@@ -282,6 +282,7 @@ class AddressSpace:
         with self.lock:
             found = self._check(addr, size, WRITE)
             if found & _MAY_FAULT:
+                self._require_backed(addr, size)
                 self._copy_in(addr, data)
             else:
                 self._bytes[addr : addr + size] = data
@@ -519,7 +520,7 @@ class AddressSpace:
             self._copy_in(target + part, self._copy_out(source + part, min(_PROBE, size - part)))
 
     def _copy_in(self, addr: int, data: bytes) -> None:
-        self._require_backed(addr, len(data))
+        """To be called when all of it is known to be backed."""
         here = _pack_iovec(ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0, len(data))
         there = _pack_iovec(self.base + addr, len(data))
         done = _libc.process_vm_writev(os.getpid(), here, 1, there, 1, 0)
