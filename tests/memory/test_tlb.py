@@ -218,6 +218,14 @@ def test_group_when_one_hart_asks_all_forget(refill: Refill, frames: Frames) -> 
         hart.close()
 
 
+def test_request_when_there_are_many_before_the_hart_settles(hart: Hart) -> None:
+    for page in range(1000):
+        hart.tlb.request(Flush(page * PAGE_SIZE, 1))
+    touch(hart, *range(20))
+    hart.tlb.settle()
+    assert not pages(hart)
+
+
 def test_request_when_the_other_hart_is_in_native_code(refill: Refill, frames: Frames) -> None:
     """Nothing that was allowed before the request is allowed after the other hart has settled."""
     hart, rng, ends = make(refill, frames, Geometry(16, 8, "lru")), random.Random(1), threading.Event()
@@ -259,7 +267,7 @@ def test_frames_when_anything(frames: Frames) -> None:
 def test_follow_when_mappings_change(refill: Refill, memory: AddressSpace) -> None:
     memory.map(A, 4 * PAGE_SIZE, RW)
     hart = Hart(refill, memory.base, Geometry(16, 4))
-    group = hart.tlb.follow(memory)
+    hart.tlb.follow(memory)
     assert hart(A, WRITE_TAG) == A
     memory.protect(A, PAGE_SIZE, READ)
     assert hart(A, WRITE_TAG) is None
@@ -274,15 +282,14 @@ def test_follow_when_mappings_change(refill: Refill, memory: AddressSpace) -> No
     assert hart(A, READ_TAG) is None
     assert hart(2 * A + PAGE_SIZE, WRITE_TAG) == 2 * A + PAGE_SIZE
     hart.close()
-    group.frames.close()
+    assert memory.mapping_changed is None
 
 
 def test_follow_when_mappings_change_at_random(refill: Refill, memory: AddressSpace) -> None:
     harts = [Hart(refill, memory.base, Geometry(16, 4)) for _ in range(2)]
-    group, rng = TlbGroup(), random.Random(3)
-    for hart in harts:
-        group.add(hart.tlb)
-    group.follow(memory)
+    rng = random.Random(3)
+    group, same = [hart.tlb.follow(memory) for hart in harts]
+    assert group is same
     for _ in range(300):
         start, size = A + rng.randrange(20) * PAGE_SIZE, rng.randrange(1, 6) * PAGE_SIZE
         call = rng.choice((memory.map, memory.protect, memory.unmap))
@@ -299,8 +306,9 @@ def test_follow_when_mappings_change_at_random(refill: Refill, memory: AddressSp
             expected = page if allowed >> kind & 1 else None
             assert [hart(page, kind) for hart in harts] == [expected, expected]
     for hart in harts:
+        assert memory.mapping_changed is not None
         hart.close()
-    group.frames.close()
+    assert memory.mapping_changed is None
 
 
 def test_mapping_changed_when_nobody_follows_is_not_called(memory: AddressSpace) -> None:

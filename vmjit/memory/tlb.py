@@ -34,6 +34,7 @@ MOST_VICTIMS = 16  # they are searched one after another
 MOST_BANKS = 64
 # To look for one page costs as much as to forget 4 KiB of entries, and these come back in some 20 ns each.
 MOST_PAGES = 16
+MOST_REQUESTS = 64  # that a hart remembers; more are one for everything
 SEED = 0x9E3779B97F4A7C15  # of the generator of random numbers, any but 0
 _INVALID_BYTE = INVALID_TAG & 0xFF
 
@@ -165,6 +166,7 @@ class Tlb:
         self._invalid = memoryview(INVALID_TAG.to_bytes(WORD, "little") * (entries + victims)).cast("Q")
         self._lock = Lock()
         self._requests: list[Flush] = []
+        self._group: TlbGroup | None = None
         self._word = {name: self.layout.word(name) for name in (*_WORDS, *_COUNTERS.values())}
         self._put("tlb_mask", (entries - 1) * TLB_ENTRY_SIZE)
         self._put("tlb_flags", self.geometry.flags)
@@ -173,6 +175,11 @@ class Tlb:
 
     def close(self) -> None:
         """Give the memory back; the guest must not be running."""
+        if self._group is not None:
+            self._group.remove(self)
+            if not self._group.tlbs:
+                self._group.close()
+            self._group = None
         for bank in self._banks.values():
             bank.words.release()
         self._area.close()
@@ -193,10 +200,17 @@ class Tlb:
         self.flush_all()
 
     def follow(self, memory: AddressSpace) -> TlbGroup:
-        """The only hart of a process in user mode: memory allows what the table of its address space says, always."""
-        group = TlbGroup()
-        group.add(self)
-        group.follow(memory)
+        """In user mode: memory allows what the table of its address space says, always; see TlbGroup.follow.
+
+        All harts that follow one address space are a group, which is there until the last of them is closed.
+        """
+        with memory.lock:
+            group = getattr(memory.mapping_changed, "__self__", None)
+            if not isinstance(group, TlbGroup):
+                group = TlbGroup()
+                group.follow(memory)
+            group.add(self)
+            self._group = group
         return group
 
     def _take(self, context: Context) -> None:
@@ -253,7 +267,7 @@ class Tlb:
         pages = what.pages()
         with self._lock:
             if what not in self._requests:
-                self._requests.append(what)
+                self._requests = [*self._requests, what] if len(self._requests) < MOST_REQUESTS else [EVERYTHING]
             for bank in self._banks_of(what):
                 if pages is None or self._is_large(bank) or len(pages) > MOST_PAGES:
                     self._invalidate_all(bank)
@@ -334,6 +348,7 @@ class TlbGroup:
     def __init__(self, frames: Frames | None = None) -> None:
         self.frames = Frames() if frames is None else frames
         self.tlbs: tuple[Tlb, ...] = ()
+        self._memory: AddressSpace | None = None
         self._lock = Lock()
 
     def add(self, tlb: Tlb) -> None:
@@ -354,12 +369,20 @@ class TlbGroup:
     def follow(self, memory: AddressSpace) -> None:
         """Memory allows what the table of this address space says, from now on and after each change of it."""
         with memory.lock:
+            self._memory = memory
             self.frames.copy_table(memory, 0, memory.size)
-            memory.mapping_changed = lambda start, size: self._mapping_changed(memory, start, size)
+            memory.mapping_changed = self._mapping_changed
         self.request()
 
-    def _mapping_changed(self, memory: AddressSpace, start: int, size: int) -> None:
-        self.frames.copy_table(memory, start, size)
+    def close(self) -> None:
+        """Follow no longer, and give the table back; no hart of the group may run."""
+        if self._memory is not None:
+            self._memory.mapping_changed = None
+        self.frames.close()
+
+    def _mapping_changed(self, start: int, size: int) -> None:
+        assert self._memory is not None
+        self.frames.copy_table(self._memory, start, size)
         self.request(Flush(start, size))
 
 
