@@ -100,6 +100,14 @@ def test_flush_page_when_an_entry_or_a_victim(hart: Hart) -> None:
     assert 1 in pages(hart)
 
 
+def test_flush_page_when_an_addend_looks_like_its_tag(hart: Hart) -> None:
+    """Those of all pages here are 0."""
+    touch(hart, 1, 17, 0, 16, 32)
+    assert hart.victims() == [PAGE_SIZE, 0, 16 * PAGE_SIZE, None]
+    hart.tlb.flush_page(0)
+    assert pages(hart) == {17, 1, 16}
+
+
 def test_flush_range_when_a_few_pages_and_many(hart: Hart) -> None:
     touch(hart, *range(20))
     hart.tlb.flush_range(3 * PAGE_SIZE + 1, PAGE_SIZE)

@@ -298,14 +298,15 @@ class Tlb:
             self._put("walk_large", 0)
 
     def _forget_pages(self, bank: Bank, pages: range) -> None:
-        """Of the entries those at the pages' places, whatever they are of."""
+        """Of the entries those at the pages' places, whatever they are of; of the victims those with such a tag."""
         entries = self.geometry.entries
+        victims = bank.words[entries * ENTRY_WORDS :].tolist()
         for page in pages:
             _invalidate(bank, page % entries)
-        for number in range(entries, entries + self.geometry.victims):
-            tags = bank.words[number * ENTRY_WORDS : number * ENTRY_WORDS + TAGS].tolist()
-            if any(tag >> PAGE_BITS in pages for tag in tags):
-                _invalidate(bank, number)
+            if page << PAGE_BITS in victims:  # or an addend looks like it
+                for start in range(0, len(victims), ENTRY_WORDS):
+                    if page << PAGE_BITS in victims[start : start + TAGS]:
+                        _invalidate(bank, entries + start // ENTRY_WORDS)
 
     def _empty(self, bank: Bank) -> None:
         ctypes.memset(bank.address, _INVALID_BYTE, self._bytes)
