@@ -41,7 +41,7 @@ def test_refill_when_compared_with_the_reference(refill: Refill, geometry: Geome
     rng = random.Random(geometry.entries + geometry.victims)
     found = []
     with board(refill, geometry) as it:
-        for _ in range(60):
+        for _ in range(40):
             fill(it, rng)
             it.mmu.fence()
             now, recent = settings(rng), [0]
@@ -64,7 +64,7 @@ def test_refill_when_compared_with_the_reference(refill: Refill, geometry: Geome
                 if expected is not None and it.hart.tlb.statistics().walks == walks + 1:
                     page = (vaddr if vaddr % PAGE_SIZE + size <= PAGE_SIZE else vaddr + PAGE_SIZE & TOP) & -PAGE_SIZE
                     assert page not in it.hart.entries() or it.hart.entries()[page][0] == it.rights(page)
-    assert len(found) / 10 < sum(offset is not None for offset in found) < len(found) * 9 / 10
+    assert len(found) / 8 < sum(offset is not None for offset in found) < len(found) * 9 / 10
 
 
 def check_entries(it: Board) -> None:
