@@ -2,6 +2,7 @@
 
 import random
 import re
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -9,12 +10,24 @@ from dataclasses import asdict, dataclass, field, replace
 import pytest
 
 from tests.codegen.page_tables import KINDS, TABLES, Board, address, board, fill, settings
-from tests.codegen.refilling import LAYOUT, Refill
+from tests.codegen.refilling import LAYOUT, Hart, Refill
 from vmjit.codegen.walk import refill as refill_text
 from vmjit.ir.layout import READ_TAG, WRITE_TAG
 from vmjit.jit.compiler import LLVM_PASSES, Compiler
 from vmjit.memory.address_space import EXECUTE, PAGE_SIZE, READ, WRITE
-from vmjit.memory.mmu import LEVELS, PTE_A, PTE_D, PTE_PPN_SHIFT, PTE_R, PTE_U, PTE_V, PTE_W, PTE_X, Translation
+from vmjit.memory.mmu import (
+    INDEX_BITS,
+    LEVELS,
+    PTE_A,
+    PTE_D,
+    PTE_PPN_SHIFT,
+    PTE_R,
+    PTE_U,
+    PTE_V,
+    PTE_W,
+    PTE_X,
+    Translation,
+)
 from vmjit.memory.tlb import SEED, Geometry, Statistics
 
 TOP = (1 << 64) - 1
@@ -133,6 +146,27 @@ def test_refill_when_the_table_of_the_page_cannot_be_written(refill: Refill) -> 
         it.bus.frames.set(2 * PAGE_SIZE, PAGE_SIZE, 0)
         it.mmu.fence()
         assert it.hart(PAGE_SIZE, WRITE_TAG) is None
+
+
+def test_refill_when_two_harts_mark_the_same_pages(refill: Refill) -> None:
+    """Neither A nor D gets lost."""
+    count = 1 << INDEX_BITS
+    with board(refill, Geometry(16, 0)) as it:
+        other = Hart(refill, it.memory.base, Geometry(16, 0))
+        other.tlb.use(it.bus.frames)
+        settings = Translation("sv39", user=True)
+        it.mmu.set(settings)
+        other.tlb.switch(settings.context)
+        for _ in range(30):
+            map_pages(it, 3, dict.fromkeys(range(count), leaf(20, RWXU)))
+            it.mmu.fence()
+            other.tlb.flush_all()
+            thread = threading.Thread(target=other.sweep, args=(0, WRITE_TAG, count))
+            thread.start()
+            assert it.hart.sweep(0, READ_TAG, count) == count
+            thread.join()
+            assert {pte_of(it, 3, index) for index in range(count)} == {leaf(20, RWXU | PTE_A | PTE_D)}
+        other.close()
 
 
 def test_refill_when_pages_are_large(refill: Refill) -> None:

@@ -175,6 +175,21 @@ def test_switch_when_there_are_more_contexts_than_banks(refill: Refill, frames: 
     hart.close()
 
 
+def test_flush_all_when_banks_were_in_use_before(hart: Hart) -> None:
+    """It leaves out those that were not in use since the last one."""
+    contexts = [Context(), context(1), context(2)]
+    for _ in range(2):
+        for one in contexts:
+            hart.tlb.switch(one)
+            touch(hart, 1, 17)
+        hart.tlb.flush_all()
+        touch(hart, 3)
+        hart.tlb.flush_all()
+        for one in contexts:
+            hart.tlb.switch(one)
+            assert not pages(hart)
+
+
 def test_switch_keeps_whose_turn_it_is(hart: Hart) -> None:
     turn = LAYOUT.word("victim_next")
     touch(hart, *range(0, 16 * 7, 16)[:4], 3, 19, 35, 51)
@@ -240,8 +255,7 @@ def test_request_when_the_other_hart_is_in_native_code(refill: Refill, frames: F
 
     def run() -> None:
         while not ends.is_set():
-            for page in range(PAGES):
-                hart(page * PAGE_SIZE, READ_TAG)
+            hart.sweep(0, READ_TAG, PAGES, 100)
 
     for _ in range(20):
         ends.clear()
