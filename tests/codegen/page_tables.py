@@ -12,6 +12,7 @@ from vmjit.memory.address_space import PAGE_SIZE, AddressSpace
 from vmjit.memory.bus import Bus
 from vmjit.memory.mmu import (
     INDEX_BITS,
+    LEVELS,
     PTE_A,
     PTE_D,
     PTE_G,
@@ -22,8 +23,8 @@ from vmjit.memory.mmu import (
     PTE_W,
     PTE_X,
     Mmu,
-    TranslationFault,
     Translation,
+    TranslationFault,
 )
 from vmjit.memory.tlb import Geometry
 
@@ -34,7 +35,8 @@ INDICES = (0, 1, 2, 3, 255, 256, 510, 511)  # of tables, that are filled
 SOUND = (PTE_V | PTE_R, PTE_V | PTE_R | PTE_W, PTE_V | PTE_R | PTE_X, PTE_V | PTE_X, PTE_V | PTE_R | PTE_W | PTE_X)
 ALL = 7
 KINDS = (READ_TAG, WRITE_TAG, EXECUTE_TAG)
-POINTERS = (0.9, 0.7, 0.5, 0.05)  # their share of the entries, in each quarter of the tables
+QUARTER = TABLES // 4
+POINTERS = (0.9, 0.8, 0.7, 0.02)  # their share of the entries, in each quarter of the tables
 
 
 @dataclass
@@ -95,30 +97,35 @@ def fill(board: Board, rng: random.Random) -> None:
     user = rng.choice((0, PTE_U))
     for table in range(TABLES):
         for index in INDICES:
-            board.bus.store(table * PAGE_SIZE + 8 * index, 8, entry(rng, table) ^ user)
+            board.bus.store(table * PAGE_SIZE + 8 * index, 8, entry(rng, table, user))
     board.bus.frames.set(0, SIZE, ALL)
     for _ in range(rng.choice((0, 6))):
         board.bus.frames.set(rng.randrange(RAM_PAGES) * PAGE_SIZE, PAGE_SIZE, rng.randrange(8))
 
 
-def entry(rng: random.Random, table: int) -> int:
-    """Mostly a pointer to a later table, or a leaf in the last ones; now and then anything."""
-    if rng.random() < 0.06:
+def entry(rng: random.Random, table: int, user: int) -> int:
+    """Mostly a pointer into the next quarter of the tables, or a leaf in the last one; now and then anything."""
+    if rng.random() < 0.04:
         reserved = rng.choice((0, 1 << rng.randrange(8, 10), 1 << rng.randrange(54, 64)))
         return rng.randrange(RAM_PAGES) << PTE_PPN_SHIFT | rng.randrange(1 << 8) | reserved
-    if rng.random() < POINTERS[table * len(POINTERS) // TABLES]:
-        return rng.randrange(table, TABLES) << PTE_PPN_SHIFT | PTE_V
-    flags = rng.choice(SOUND) | rng.choice((0, 0, 0, PTE_U)) | rng.choice((0, PTE_G))
-    ppn = rng.choice((rng.randrange(RAM_PAGES), 0, 1 << INDEX_BITS, 1 << 2 * INDEX_BITS, 1 << 43))
-    if table >= TABLES - TABLES // len(POINTERS):
+    quarter = table // QUARTER
+    if rng.random() < POINTERS[quarter]:
+        first = min(TABLES - QUARTER, (quarter + 1) * QUARTER)
+        there = first + rng.randrange(QUARTER) if rng.random() < 0.9 else rng.randrange(TABLES)
+        return there << PTE_PPN_SHIFT | PTE_V
+    flags = rng.choice(SOUND) | rng.choice((user, user, user, PTE_U)) | rng.choice((0, PTE_G))
+    ppn = rng.choice((0, 1 << INDEX_BITS, 1 << 2 * INDEX_BITS, 1 << 43, rng.randrange(RAM_PAGES)))
+    if quarter == len(POINTERS) - 1:
         ppn = rng.randrange(RAM_PAGES)
     return ppn << PTE_PPN_SHIFT | flags | rng.choice((0, PTE_A, PTE_A | PTE_D))
 
 
 def settings(rng: random.Random) -> Translation:
     mode = rng.choice(("bare", "sv39", "sv39", "sv48", "sv48"))
-    root = rng.choice((0, 0, 0, 0, 0, 0, 1, 2, 5, TABLES, 1 << 30)) * PAGE_SIZE
-    return Translation(mode, root, rng.randrange(4), *(rng.random() < 0.5 for _ in range(3)))
+    root = (4 - max(3, LEVELS[mode])) * QUARTER + rng.randrange(QUARTER)
+    if rng.random() < 0.1:
+        root = rng.choice((*range(TABLES + 1), 1 << 30))
+    return Translation(mode, root * PAGE_SIZE, rng.randrange(4), *(rng.random() < 0.5 for _ in range(3)))
 
 
 def address(rng: random.Random, levels: int) -> int:

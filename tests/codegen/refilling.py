@@ -13,19 +13,43 @@ from vmjit.memory.tlb import Context, Geometry, Tlb
 
 LAYOUT = Layout((RegisterFile("r", 4),))
 STATE_WORDS = max(LAYOUT.offsets.values()) // 8 + 1
+# Calls refill for one page after another, `rounds` times all of them; how often it found a translation.
+SWEEP = """
+define i64 @sweep(ptr %state, i64 %vaddr, i64 %access, i64 %pages, i64 %rounds) nounwind {
+br label %again
+again:
+%i = phi i64 [ 0, %0 ], [ %next, %again ]
+%found = phi i64 [ 0, %0 ], [ %more, %again ]
+%page = urem i64 %i, %pages
+%distance = shl i64 %page, 12
+%at = add i64 %vaddr, %distance
+%offset = call preserve_allcc i64 @refill(ptr %state, i64 %at, i64 %access)
+%good = icmp ne i64 %offset, -1
+%one = zext i1 %good to i64
+%more = add i64 %found, %one
+%next = add i64 %i, 1
+%total = mul i64 %pages, %rounds
+%done = icmp eq i64 %next, %total
+br i1 %done, label %end, label %again
+end:
+ret i64 %more
+}
+"""
 PROTOTYPE = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64)
+SWEEP_PROTOTYPE = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, *[ctypes.c_uint64] * 4)
 
 
 class Refill:
     """The compiled function in an arena of its own."""
 
     def __init__(self, compiler: Compiler) -> None:
-        blob, _ = compiler.compile(refill(LAYOUT), LLVM_PASSES, verify=True)
+        blob, _ = compiler.compile(refill(LAYOUT) + SWEEP, LLVM_PASSES, verify=True)
         self.arena = Arena(1 << 16)
         offset = self.arena.allocate(len(blob.code))
         assert offset is not None
         self.address = self.arena.place(offset, blob.code) + blob.symbols["refill"]
         self.call = PROTOTYPE(self.address)
+        self.sweep = SWEEP_PROTOTYPE(self.arena.base + offset + blob.symbols["sweep"])
 
     def close(self) -> None:
         self.arena.close()
@@ -45,6 +69,11 @@ class Hart:
         """The offset in memory, None where the host must look."""
         found: int = self.refill.call(self.state.base, vaddr, access_of(kind, size))
         return None if found == NOT_TRANSLATED else found
+
+    def sweep(self, vaddr: int, kind: int, pages: int, rounds: int = 1) -> int:
+        """Calls for one page after another; how many are translated. Other threads of Python run meanwhile."""
+        found: int = self.refill.sweep(self.state.base, vaddr, access_of(kind, 1), pages, rounds)
+        return found
 
     def entries(self) -> dict[int, tuple[tuple[bool, ...], int]]:
         """Page -> which kinds have tags, and the offset of the page; of entries and victims, no page twice."""

@@ -40,9 +40,10 @@ _MAP_FAILED = ctypes.c_void_p(-1).value
 _LOWEST = 0x10000  # Linux's vm.mmap_min_addr: find_free leaves null pointers unmapped
 _PATH_MAX = 4096
 _PROBE = 1 << 20  # bytes of a file mapping that are looked at in one system call
+_LONG = 1 << 20  # bytes to copy, during which other threads of Python should run; what that takes is 1 us
 
 # What _check found in a range besides the permissions asked for.
-_MAY_FAULT, _IS_CODE = 1, 2
+_MAY_FAULT, _IS_CODE = 1, EXECUTE
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _size, _address, _int = ctypes.c_size_t, ctypes.c_void_p, ctypes.c_int
@@ -282,6 +283,7 @@ class AddressSpace:
         with self.lock:
             found = self._check(addr, size, WRITE)
             if found & _MAY_FAULT:
+                self._require_backed(addr, size)
                 self._copy_in(addr, data)
             else:
                 self._bytes[addr : addr + size] = data
@@ -308,14 +310,26 @@ class AddressSpace:
         The ranges may overlap.
         """
         target, source, size = index(target), index(source), index(size)
-        with self.lock:
-            may_fault = (self._check(source, size, READ) | (found := self._check(target, size, WRITE))) & _MAY_FAULT
-            if may_fault:
-                self._copy_carefully(target, source, size)
-            elif size:
-                ctypes.memmove(self.base + target, self.base + source, size)
-        if found & _IS_CODE:
-            self._notify_pages(target, size)
+        # One private mapping each, no code: looked at here, for calls would cost as much as 32 KiB. So would `with`.
+        self.lock.acquire()
+        try:
+            starts, table = self._starts, self._table
+            i, j = bisect_right(starts, target) - 1, bisect_right(starts, source) - 1
+            if i >= 0 <= j and 0 < size < _LONG:
+                there, here = table[i], table[j]
+                if (
+                    target + size <= there.end
+                    and source + size <= here.end
+                    and there.permissions & (WRITE | EXECUTE) == WRITE
+                    and here.permissions & READ
+                    and there.offset is here.offset is None
+                    and not (there.shared or here.shared)
+                ):
+                    self._bytes[target : target + size] = self._bytes[source : source + size]
+                    return
+        finally:
+            self.lock.release()
+        self._copy_slowly(target, source, size)
 
     def read_cstring(self, addr: int, limit: int = _PATH_MAX) -> bytes:
         """The bytes before the first NUL, which must be one of `limit` bytes: else OSError with ENAMETOOLONG."""
@@ -413,7 +427,8 @@ class AddressSpace:
         if position >= 0:
             mapping = self._table[position]
             if size > 0 and addr + size <= mapping.end and not permissions & ~mapping.permissions:
-                return _traits(mapping)
+                is_plain = mapping.offset is None and not mapping.shared
+                return mapping.permissions & _IS_CODE if is_plain else _traits(mapping)
         if size == 0:
             return 0
         return self._check_slowly(addr, size, permissions)
@@ -510,6 +525,16 @@ class AddressSpace:
         _require_forbidden(addr, size, done)
         return self._bytes[addr : addr + size].tobytes()
 
+    def _copy_slowly(self, target: int, source: int, size: int) -> None:
+        with self.lock:
+            found = self._check(target, size, WRITE)
+            if (found | self._check(source, size, READ)) & _MAY_FAULT:
+                self._copy_carefully(target, source, size)
+            elif size:
+                ctypes.memmove(self.base + target, self.base + source, size)
+        if found & _IS_CODE:
+            self._notify_pages(target, size)
+
     def _copy_carefully(self, target: int, source: int, size: int) -> None:
         """In parts, and from the end when a part would overwrite what is still to be read."""
         self._require_backed(source, size)
@@ -519,7 +544,7 @@ class AddressSpace:
             self._copy_in(target + part, self._copy_out(source + part, min(_PROBE, size - part)))
 
     def _copy_in(self, addr: int, data: bytes) -> None:
-        self._require_backed(addr, len(data))
+        """To be called when all of it is known to be backed."""
         here = _pack_iovec(ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0, len(data))
         there = _pack_iovec(self.base + addr, len(data))
         done = _libc.process_vm_writev(os.getpid(), here, 1, there, 1, 0)
@@ -539,7 +564,7 @@ def _page_up(size: int) -> int:
 def _traits(mapping: Mapping) -> int:
     """Shared memory may fault like a file: it is one, and move() can make the mapping longer than it."""
     may_fault = mapping.offset is not None or mapping.shared
-    return (_MAY_FAULT if may_fault else 0) | (_IS_CODE if mapping.permissions & EXECUTE else 0)
+    return (_MAY_FAULT if may_fault else 0) | mapping.permissions & _IS_CODE
 
 
 def _host_error(message: str) -> OSError:

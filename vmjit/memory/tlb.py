@@ -34,6 +34,7 @@ MOST_VICTIMS = 16  # they are searched one after another
 MOST_BANKS = 64
 # To look for one page costs as much as to forget 4 KiB of entries, and these come back in some 20 ns each.
 MOST_PAGES = 16
+MOST_REQUESTS = 64  # that a hart remembers; more are one for everything
 SEED = 0x9E3779B97F4A7C15  # of the generator of random numbers, any but 0
 _INVALID_BYTE = INVALID_TAG & 0xFF
 
@@ -42,7 +43,7 @@ _INVALID_BYTE = INVALID_TAG & 0xFF
 class Geometry:
     """Sizes and policy: which victim is replaced, the one that came first, any, or the one used least recently."""
 
-    entries: int = 4096
+    entries: int = 4096  # what lies 1 or 4 MiB apart meets with fewer: kernels/stream.c missed each time with 1024
     victims: int = 8
     policy: str = "fifo"
     prefetch: bool = False  # make an entry for the next page too
@@ -131,6 +132,7 @@ class Bank:
     context: Context | None = None
     victim_next: int = 0
     large: int = 0
+    is_empty: bool = True  # surely: it was not in use since it was emptied
 
 
 @dataclass
@@ -160,11 +162,13 @@ class Tlb:
             Bank(self._area.base + number * self._bytes, self._area.words(number * self._bytes, count))
             for number in range(self.geometry.banks)
         ]
+        self._bank = free[0]
         # By context, the one used last at the end; before them those that were never used.
         self._banks: OrderedDict[Context | int, Bank] = OrderedDict(enumerate(free))
         self._invalid = memoryview(INVALID_TAG.to_bytes(WORD, "little") * (entries + victims)).cast("Q")
         self._lock = Lock()
         self._requests: list[Flush] = []
+        self._group: TlbGroup | None = None
         self._word = {name: self.layout.word(name) for name in (*_WORDS, *_COUNTERS.values())}
         self._put("tlb_mask", (entries - 1) * TLB_ENTRY_SIZE)
         self._put("tlb_flags", self.geometry.flags)
@@ -173,6 +177,11 @@ class Tlb:
 
     def close(self) -> None:
         """Give the memory back; the guest must not be running."""
+        if self._group is not None:
+            self._group.remove(self)
+            if not self._group.tlbs:
+                self._group.close()
+            self._group = None
         for bank in self._banks.values():
             bank.words.release()
         self._area.close()
@@ -193,10 +202,17 @@ class Tlb:
         self.flush_all()
 
     def follow(self, memory: AddressSpace) -> TlbGroup:
-        """The only hart of a process in user mode: memory allows what the table of its address space says, always."""
-        group = TlbGroup()
-        group.add(self)
-        group.follow(memory)
+        """In user mode: memory allows what the table of its address space says, always; see TlbGroup.follow.
+
+        All harts that follow one address space are a group, which is there until the last of them is closed.
+        """
+        with memory.lock:
+            group = getattr(memory.mapping_changed, "__self__", None)
+            if not isinstance(group, TlbGroup):
+                group = TlbGroup()
+                group.follow(memory)
+            group.add(self)
+            self._group = group
         return group
 
     def _take(self, context: Context) -> None:
@@ -206,6 +222,7 @@ class Tlb:
             _, bank = self._banks.popitem(last=False)
             self._empty(bank)
             bank.context, bank.victim_next, bank.large = context, SEED if self.geometry.policy == "random" else 0, 0
+        bank.is_empty = False
         self._banks[context] = self._bank = bank
         self.context = context
         for name, value in (
@@ -244,7 +261,9 @@ class Tlb:
             for bank in self._banks_of(what):
                 if pages is None or self._is_large(bank) or len(pages) > MOST_PAGES:
                     self._empty(bank)
-                    self._set_small(bank)
+                    bank.large = 0
+                    if bank is self._bank:
+                        self._put("walk_large", 0)
                 else:
                     self._forget_pages(bank, pages)
 
@@ -253,7 +272,7 @@ class Tlb:
         pages = what.pages()
         with self._lock:
             if what not in self._requests:
-                self._requests.append(what)
+                self._requests = [*self._requests, what] if len(self._requests) < MOST_REQUESTS else [EVERYTHING]
             for bank in self._banks_of(what):
                 if pages is None or self._is_large(bank) or len(pages) > MOST_PAGES:
                     self._invalidate_all(bank)
@@ -269,32 +288,32 @@ class Tlb:
                 self.flush(what)
 
     def _banks_of(self, what: Flush) -> list[Bank]:
-        """Those in use that it concerns."""
+        """Those with entries that it concerns."""
         return [
-            bank for bank in self._banks.values() if bank.context is not None and what.asid in (None, bank.context.asid)
+            bank
+            for bank in self._banks.values()
+            if not bank.is_empty and bank.context is not None and what.asid in (None, bank.context.asid)
         ]
 
     def _is_large(self, bank: Bank) -> bool:
         """Whether a page larger than 4 KiB is known: in pieces, any of which may belong to a range."""
         return bool(self._get("walk_large") if bank is self._bank else bank.large)
 
-    def _set_small(self, bank: Bank) -> None:
-        bank.large = 0
-        if bank is self._bank:
-            self._put("walk_large", 0)
-
     def _forget_pages(self, bank: Bank, pages: range) -> None:
-        """Of the entries those at the pages' places, whatever they are of."""
+        """Of the entries those at the pages' places, whatever they are of; of the victims those with such a tag."""
         entries = self.geometry.entries
+        victims = bank.words[entries * ENTRY_WORDS :].tolist()
         for page in pages:
             _invalidate(bank, page % entries)
-        for number in range(entries, entries + self.geometry.victims):
-            tags = bank.words[number * ENTRY_WORDS : number * ENTRY_WORDS + TAGS].tolist()
-            if any(tag >> PAGE_BITS in pages for tag in tags):
-                _invalidate(bank, number)
+            if page << PAGE_BITS in victims:  # or an addend looks like it
+                for start in range(0, len(victims), ENTRY_WORDS):
+                    if page << PAGE_BITS in victims[start : start + TAGS]:
+                        _invalidate(bank, entries + start // ENTRY_WORDS)
 
     def _empty(self, bank: Bank) -> None:
+        """On the hart's own thread."""
         ctypes.memset(bank.address, _INVALID_BYTE, self._bytes)
+        bank.is_empty = bank is not self._bank
 
     def _invalidate_all(self, bank: Bank) -> None:
         """As _empty, but each tag in one store."""
@@ -334,6 +353,7 @@ class TlbGroup:
     def __init__(self, frames: Frames | None = None) -> None:
         self.frames = Frames() if frames is None else frames
         self.tlbs: tuple[Tlb, ...] = ()
+        self._memory: AddressSpace | None = None
         self._lock = Lock()
 
     def add(self, tlb: Tlb) -> None:
@@ -354,12 +374,20 @@ class TlbGroup:
     def follow(self, memory: AddressSpace) -> None:
         """Memory allows what the table of this address space says, from now on and after each change of it."""
         with memory.lock:
+            self._memory = memory
             self.frames.copy_table(memory, 0, memory.size)
-            memory.mapping_changed = lambda start, size: self._mapping_changed(memory, start, size)
+            memory.mapping_changed = self._mapping_changed
         self.request()
 
-    def _mapping_changed(self, memory: AddressSpace, start: int, size: int) -> None:
-        self.frames.copy_table(memory, start, size)
+    def close(self) -> None:
+        """Follow no longer, and give the table back; no hart of the group may run."""
+        if self._memory is not None:
+            self._memory.mapping_changed = None
+        self.frames.close()
+
+    def _mapping_changed(self, start: int, size: int) -> None:
+        assert self._memory is not None
+        self.frames.copy_table(self._memory, start, size)
         self.request(Flush(start, size))
 
 
