@@ -102,7 +102,7 @@ def fill(tables, levels: int) -> None:  # type: ignore[no-untyped-def]
 
 
 class Walks:
-    """Nanoseconds for a refill that walks: 64 pages by turns with 16 entries, so that none is there when it comes round.
+    """Nanoseconds for a refill that walks: 64 pages by turns with 16 entries, so none is there when it comes round.
 
     The page table lies in the first-level cache. With `none` there are no victims, else eight, and the policy.
     """
