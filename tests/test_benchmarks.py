@@ -43,6 +43,7 @@ SMALL = {  # constants of the modules that say how much work is measured
         **{"PROFILES": 1, "RUNS_BEFORE": {"cold": 0, "warm": 1, "hot": 1}},
     },
     "bench_system": {"NATIVE_CALLS": 6000, "PYTHON_CALLS": 6000, "SIGNALS": 20, "MAPPINGS": 20, "ATOMICS": 1000},
+    "bench_tlb": {"CALLS": 1000, "ROUNDS": 1},
 }
 MAY_BE_NOTHING = {"track_compiled_by_second_run"}
 KERNELS = ("xorshift", "stream")  # that the small work is done on

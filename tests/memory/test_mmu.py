@@ -294,6 +294,20 @@ def test_access_when_it_is_of_a_device(machine: Machine) -> None:
     assert machine.hart(0x8FF4, READ_TAG, 4) is None
 
 
+def test_compare_exchange_when_anything(machine: Machine) -> None:
+    virtual = machine.virtual
+    assert virtual.compare_exchange(0x4008, 4, 0, 5)
+    assert not virtual.compare_exchange(0x4008, 4, 0, 6)
+    assert virtual.load(0x4008, 8) == 5
+    assert virtual.compare_exchange(0x8FF4, 4, 4, 9)
+    assert not virtual.compare_exchange(0x8FF8, 8, 4, 9)
+    assert machine.log == [(4, 4), (4, 4, 9), (8, 8)]
+    for address, cause in ((0x6000, 15), (0xB000, 7), (0x8000, 7), (0xD000, 15), (0x4001, 7)):
+        with pytest.raises(TranslationFault) as caught:
+            virtual.compare_exchange(address, 8, 0, 1)
+        assert (caught.value.cause, caught.value.tval) == (cause, address)
+
+
 def test_accessible_changes_nothing(machine: Machine) -> None:
     assert machine.virtual.accessible(0x4FFC, 8, READ | WRITE)
     assert machine.virtual.accessible(0x5000, 0x1001, READ)

@@ -1,5 +1,6 @@
 """The host's side of the TLB: banks, flushes, geometry; and the frames that follow an address space."""
 
+import os
 import random
 import threading
 from collections.abc import Iterator
@@ -331,6 +332,22 @@ def test_follow_when_mappings_change_at_random(refill: Refill, memory: AddressSp
         assert memory.mapping_changed is not None
         hart.close()
     assert memory.mapping_changed is None
+
+
+def test_stay_alone_when_another_hart_held_its_lock_at_a_fork(refill: Refill, memory: AddressSpace) -> None:
+    harts = [Hart(refill, memory.base, Geometry(16, 4)) for _ in range(2)]
+    for hart in harts:
+        group = hart.tlb.follow(memory)
+    with harts[0].tlb._lock, group._lock:
+        child = os.fork()
+        if child == 0:
+            harts[1].tlb.stay_alone()
+            memory.map(A, PAGE_SIZE, READ)
+            os._exit(harts[1](A, READ_TAG) != A)
+    assert os.waitpid(child, 0)[1] == 0
+    assert group.tlbs == tuple(hart.tlb for hart in harts)
+    for hart in harts:
+        hart.close()
 
 
 def test_mapping_changed_when_nobody_follows_is_not_called(memory: AddressSpace) -> None:

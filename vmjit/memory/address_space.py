@@ -117,10 +117,10 @@ class AddressSpace:
         self.size = size
         self.mmap_top = size if mmap_top is None else mmap_top
         self.lock = RLock()
-        # (addr, size), page aligned: called after code may have changed, for pages that are or were executable.
-        self.code_changed: Callable[[int, int], None] = _ignore
         # (addr, size), page aligned: called after the table has changed, before any other call sees it.
         self.mapping_changed: Callable[[int, int], None] | None = None
+        # (addr, size), page aligned: called after code may have changed, for pages that are or were executable.
+        self.code_changed: Callable[[int, int], None] = _ignore
         self._starts: list[int] = []
         self._table: list[Mapping] = []
         area = (ctypes.c_ubyte * size).from_address(self.base)
@@ -290,20 +290,6 @@ class AddressSpace:
         if found & _IS_CODE:
             self._notify_pages(addr, size)
 
-    def fill(self, addr: int, size: int, byte: int = 0) -> None:
-        """Store one byte value everywhere in the range, or nowhere."""
-        addr, size, pattern = index(addr), index(size), bytes((byte,))
-        with self.lock:
-            found = self._check(addr, size, WRITE)
-            if found & _MAY_FAULT:
-                self._require_backed(addr, size)
-                for start in range(addr, addr + size, _PROBE):
-                    self._copy_in(start, pattern * min(_PROBE, addr + size - start))
-            elif size:
-                ctypes.memset(self.base + addr, byte, size)
-        if found & _IS_CODE:
-            self._notify_pages(addr, size)
-
     def copy(self, target: int, source: int, size: int) -> None:
         """Store at `target` the bytes that are at `source` now, or nothing if one cannot be read or stored.
 
@@ -330,6 +316,20 @@ class AddressSpace:
         finally:
             self.lock.release()
         self._copy_slowly(target, source, size)
+
+    def fill(self, addr: int, size: int, byte: int = 0) -> None:
+        """Store one byte value everywhere in the range, or nowhere."""
+        addr, size, pattern = index(addr), index(size), bytes((byte,))
+        with self.lock:
+            found = self._check(addr, size, WRITE)
+            if found & _MAY_FAULT:
+                self._require_backed(addr, size)
+                for start in range(addr, addr + size, _PROBE):
+                    self._copy_in(start, pattern * min(_PROBE, addr + size - start))
+            elif size:
+                ctypes.memset(self.base + addr, byte, size)
+        if found & _IS_CODE:
+            self._notify_pages(addr, size)
 
     def read_cstring(self, addr: int, limit: int = _PATH_MAX) -> bytes:
         """The bytes before the first NUL, which must be one of `limit` bytes: else OSError with ENAMETOOLONG."""

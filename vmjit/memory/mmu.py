@@ -271,6 +271,16 @@ class VirtualMemory:
                 raise AccessFault(vaddr, WRITE_TAG)
             at += part
 
+    def compare_exchange(self, address: int, size: int, expected: int, new: int) -> bool:
+        """Store `new` if the `size` bytes at a multiple of it hold `expected`, little-endian; whether they did.
+
+        Faults are those of a store.
+        """
+        if address % size:
+            raise AccessFault(address, WRITE_TAG)
+        ((_, paddr, _),) = self._pieces(address, size, WRITE)
+        return self.mmu.bus.compare_exchange(paddr, size, expected, new)
+
     def accessible(self, address: int, size: int, permissions: int) -> bool:
         """Whether the whole range allows the access; A and D stay as they are."""
         try:

@@ -215,6 +215,12 @@ class Tlb:
             self._group = group
         return group
 
+    def stay_alone(self) -> None:
+        """In the child of a fork: the other harts of the group are not there, nor are threads that held a lock."""
+        self._lock = Lock()
+        if self._group is not None:
+            self._group.become(self)
+
     def _take(self, context: Context) -> None:
         """The context's bank, or the one that was not used for the longest time."""
         bank = self._banks.pop(context, None)
@@ -366,6 +372,11 @@ class TlbGroup:
         """To be called before the TLB is closed."""
         with self._lock:
             self.tlbs = tuple(other for other in self.tlbs if other is not tlb)
+
+    def become(self, tlb: Tlb) -> None:
+        """Have this member only, whoever holds the lock; see Tlb.stay_alone."""
+        self._lock = Lock()
+        self.tlbs = (tlb,)
 
     def request(self, what: Flush = EVERYTHING) -> None:
         """Let all harts forget it, see Tlb.request."""
