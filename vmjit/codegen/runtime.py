@@ -73,6 +73,8 @@ def runtime(layout: Layout) -> str:
             _enter(layout),
             _launch(layout),
             _fault(layout),
+            _exchange(32),
+            _exchange(64),
             _cold(layout),
             _leave(layout),
             _syscall(layout),
@@ -133,7 +135,6 @@ go:
 %set = load ptr, ptr @pthread_setspecific, align 8
 %set.error = call i32 %set(i32 %key, ptr %state)
 call {CONVENTION} void @launch(ptr %slot, {ARGUMENTS})
-%reset.error = call i32 %set(i32 %key, ptr null)
 br label %end
 end:
 {end}
@@ -172,7 +173,11 @@ define void @fault(i32 %number, ptr %info, ptr %context) nounwind {{
 %get = load ptr, ptr @pthread_getspecific, align 8
 %state = call ptr %get(i32 %key)
 %idle = icmp eq ptr %state, null
-br i1 %idle, label %foreign, label %ours
+br i1 %idle, label %foreign, label %known
+known:
+{word(layout, "%running", "running", volatile=True)}
+%runs = icmp ne i64 %running, 0
+br i1 %runs, label %ours, label %foreign
 ours:
 %address.p = getelementptr i8, ptr %info, i64 {host.FAULT_ADDRESS_OFFSET}
 %address = load i64, ptr %address.p
@@ -211,6 +216,16 @@ default:
 %signal = load ptr, ptr @signal
 %old = call ptr %signal(i32 %number, ptr null)
 ret void
+}}"""
+
+
+def _exchange(width: int) -> str:
+    """Compare and exchange for the host, whose Python has none: what was there."""
+    return f"""
+define i{width} @exchange{width}(ptr %at, i{width} %expected, i{width} %new) nounwind {{
+%pair = cmpxchg ptr %at, i{width} %expected, i{width} %new seq_cst seq_cst, align {width // 8}
+%old = extractvalue {{ i{width}, i1 }} %pair, 0
+ret i{width} %old
 }}"""
 
 

@@ -52,6 +52,12 @@ class Overlay(ReferenceMemory):
             self.stored[address + index] = byte
             self.log.append((address + index, byte))
 
+    def exchange(self, address: int, size: int, expected: int, new: int) -> bool:
+        if self.load(address, size) != expected:
+            return False
+        self.store(address, size, new)
+        return True
+
 
 class CheckedHart(Hart):
     """A hart that checks its regions. Compiles in the foreground; counts jumps here, because the limit stops each."""

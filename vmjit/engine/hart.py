@@ -8,7 +8,7 @@ the program. What is shared is changed by single operations on sets and dictiona
 
 from __future__ import annotations
 
-from _thread import allocate_lock, get_native_id
+from _thread import allocate_lock
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from copy import copy
@@ -180,7 +180,7 @@ class Hart:
 
     def begin(self) -> None:
         """From now on the current host thread runs this hart."""
-        self.state.tid = get_native_id()
+        self.state.begin()
 
     def end(self) -> None:
         """This hart is no more, and others go on."""

@@ -10,12 +10,12 @@ from __future__ import annotations
 import ctypes
 import signal
 import time
-from _thread import RLock, get_native_id
+from _thread import RLock
 from array import array
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from vmjit.engine.state import FOREVER, Action, State, handle_kicks, kick
+from vmjit.engine.state import KEY, Action, State, handle_kicks, kick
 from vmjit.ir.layout import (
     ADDRESS_BITS,
     EMULATED,
@@ -41,9 +41,6 @@ _FAULT_SIGNALS = (signal.SIGSEGV, signal.SIGBUS)
 _SA_SIGINFO, _SA_ONSTACK = 4, 0x08000000
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_key = ctypes.c_uint32()  # of pthread_setspecific: the state of the hart whose guest code a host thread runs
-if _libc.pthread_key_create(ctypes.byref(_key), None):
-    raise OSError("no key for values of threads is left")
 
 
 class Native:
@@ -74,6 +71,9 @@ class Native:
             ("trap", self.symbol("syscall")),
         ):
             self.words[layout.word(name)] = value
+        for width, word in ((32, ctypes.c_uint32), (64, ctypes.c_uint64)):
+            exchange = ctypes.CFUNCTYPE(word, ctypes.c_void_p, word, word)(self.symbol(f"exchange{width}"))
+            memory.exchanges[width // 8] = exchange
         self.calls = range(0)  # arena offsets of the code that `trap` leads to
         self._used = len(interpreter.code)  # of INTERPRETER_SIZE
         self._catch_faults()
@@ -193,7 +193,8 @@ class Native:
             if other is not state:
                 other.close()
         self.states = [state]
-        state.tid = get_native_id()
+        self.state, self.words, self.enter = state, state.words, state.enter
+        state.begin()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -222,7 +223,7 @@ class Native:
     def _catch_faults(self) -> None:
         """Route the host's memory faults through the interpreter's handler, which passes on those not of the guest."""
         base = self.arena.base
-        ctypes.c_uint32.from_address(self.symbol("key")).value = _key.value
+        ctypes.c_uint32.from_address(self.symbol("key")).value = KEY
         for name in ("signal", "pthread_setspecific", "pthread_getspecific"):
             ctypes.c_uint64.from_address(self.symbol(name)).value = _address(getattr(_libc, name))
         handle_kicks()
@@ -241,7 +242,9 @@ class Native:
             previous = ctypes.c_uint64.from_address(self.symbol("previous") + 8 * number).value
             action = Action(previous, flags=_SA_SIGINFO if previous > 1 else 0)
             _libc.sigaction(int(number), ctypes.byref(action), None)
-        for area in (*self.states, self.slots, self.pages):
+        for state in self.states:
+            state.close()
+        for area in (self.slots, self.pages):
             area.close()
         self.arena.close()
 

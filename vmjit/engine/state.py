@@ -57,6 +57,16 @@ def kick(tid: int) -> None:
     _libc.tgkill(os.getpid(), tid, KICK)
 
 
+_key = ctypes.c_uint32()  # of the value of each host thread that is the state of the hart which it runs
+if _libc.pthread_key_create(ctypes.byref(_key), None):
+    raise OSError("no key for values of threads is left")
+KEY = _key.value
+_libc.pthread_getspecific.restype, _libc.pthread_setspecific.argtypes = (
+    ctypes.c_void_p,
+    (ctypes.c_uint, ctypes.c_void_p),
+)
+
+
 class State:
     """`words` is what Layout describes; `enter()` runs guest code until it has a reason to return."""
 
@@ -70,6 +80,11 @@ class State:
         self.tid = get_native_id()  # of the host thread that runs it
         self._limit, self._running = layout.word("limit"), layout.word("running")
         self.words[self._limit] = FOREVER
+
+    def begin(self) -> None:
+        """The current host thread runs it from now on."""
+        self.tid = get_native_id()
+        _libc.pthread_setspecific(KEY, self.area.base)
 
     def set_limit(self, instructions: int) -> None:
         """Guest code stops at the first jump after that many instructions from the start; from any thread."""
@@ -130,5 +145,7 @@ class State:
 
     def close(self) -> None:
         """Give back the memory; no guest code may be running on it."""
+        if _libc.pthread_getspecific(KEY) == self.area.base:
+            _libc.pthread_setspecific(KEY, None)
         self.words.release()
         self.area.close()

@@ -90,6 +90,13 @@ def sender_info(number: int, code: int) -> bytes:
     return SIGINFO_SENDER.pack(number, 0, code, 0, os.getpid(), os.getuid(), 0)
 
 
+def reset_handlers(signals: Signals) -> None:
+    """Handlers give way to default actions; what is ignored stays so."""
+    for number, action in tuple(signals.actions.items()):
+        if action.handler > SIG_IGN:
+            signals.actions[number] = DEFAULT
+
+
 def send_to_self(process: "Process", number: int, code: int = SI_USER) -> None:
     """A signal that the current thread sends itself, or causes by what it does."""
     send_to_thread(process, process.thread, number, sender_info(number, code))

@@ -25,12 +25,13 @@ class Thread:
     """
 
     __slots__ = (
-        *("blocked", "clear_child_tid", "infos", "interrupt", "mask_after", "pending", "registers", "robust_list"),
-        *("stack", "tid"),
+        *("blocked", "clear_child_tid", "infos", "interrupt", "mask_after", "name", "pending", "registers"),
+        *("robust_list", "stack", "tid"),
     )
 
     def __init__(self, registers: "UserRegisters | None" = None, blocked: int = 0) -> None:
         self.tid = get_native_id()
+        self.name: bytes | None = None  # of PR_SET_NAME, unless it is the process's
         self.registers = registers  # signal handlers and new threads need them
         self.blocked = blocked
         self.pending = 0  # signals sent to this thread, not to the process
