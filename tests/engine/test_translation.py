@@ -145,6 +145,7 @@ REFUSED = {
     "store to nothing": ("sb t0, 8(a0)", None, 15),
     "store to what can be read": ("sd t0, 8(a0)", R, 15),
     "atomic on what can be read": ("amoadd.w t0, t1, (a3)", R, 15),
+    "atomic on nothing": ("amoadd.w t0, t1, (a3)", None, 15),
     "reservation of what can be executed": ("lr.d t0, (a3)", PTE_X, 13),
     "load of what users have": ("lw t0, 8(a0)", RW | PTE_U, 13),
 }

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from errno import ENOSYS
 
+from vmjit.linux.abi import NUMBERS
 from vmjit.linux.outcome import SyscallError
 
 Argument = int | bytes | ctypes.Array[ctypes.c_char] | None
@@ -79,8 +80,12 @@ _SIGNATURES = {
     "utimensat": "iippi",
 }
 _TYPES = {"i": ctypes.c_int, "l": ctypes.c_long, "p": ctypes.c_void_p}
-# The host has no C function for it; the number differs between hosts.
-_FUTEX_NUMBERS = {"x86_64": 202, "aarch64": 98, "riscv64": 98}
+_X86_64 = {
+    "futex": 202,
+    "membarrier": 324,
+}  # <asm/unistd_64.h>; other hosts have the guest's numbers
+HOST_NUMBERS = _X86_64 if os.uname().machine == "x86_64" else NUMBERS
+_MOST_ARGUMENTS = 6
 
 _library = ctypes.CDLL(None, use_errno=True)
 _bound: dict[str, Callable[..., int]] = {}
@@ -105,17 +110,14 @@ def call(name: str, *arguments: Argument) -> int:
     return result
 
 
-def futex(address: int, operation: int, value: int, timeout: bytes | None, address2: int, value3: int) -> int:
-    """The host's futex call on an address of this process."""
-    number = _FUTEX_NUMBERS.get(os.uname().machine)
-    if number is None:
-        raise SyscallError(ENOSYS)
-    long, pointer = ctypes.c_long, ctypes.c_void_p
-    function = _library.syscall
-    function.restype = long
-    result: int = function(
-        long(number), pointer(address), long(operation), long(value), timeout, pointer(address2), long(value3)
-    )
+_system_call = _library.syscall
+_system_call.restype = ctypes.c_long
+_system_call.argtypes = (ctypes.c_long, *[ctypes.c_void_p] * _MOST_ARGUMENTS)
+
+
+def system_call(name: str, *arguments: Argument) -> int:
+    """A system call of the host by its number. Raises OSError."""
+    result: int = _system_call(HOST_NUMBERS[name], *arguments, *[0] * (_MOST_ARGUMENTS - len(arguments)))
     if result == -1:
         errno = ctypes.get_errno()
         raise OSError(errno, os.strerror(errno))

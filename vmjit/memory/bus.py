@@ -144,12 +144,11 @@ class Bus:
     def compare_exchange(self, address: int, size: int, expected: int, new: int) -> bool:
         """Store `new` if a number is `expected`, and whether it was; something answers for all of it.
 
-        One step for memory if it is one for the address space; of a device it is a read and a write.
+        One step for memory; of a device it is a read and a write.
         """
         area = self.area(address)
-        exchange = getattr(self.memory, "compare_exchange", None)
-        if exchange is not None and area is not None and area.read is None:
-            return bool(exchange(address, size, expected, new))
+        if area is not None and area.read is None:
+            return self.memory.compare_exchange(address, size, expected, new)
         return self.load(address, size) == expected and self.store(address, size, new)
 
 
