@@ -182,6 +182,11 @@ class Settings:
         values = {name: getattr(self, name) for name in self.__slots__}
         return Settings(**{**values, "names": frozenset(), "ranges": (*self.ranges, *ranges)})
 
+    def with_memory(self, memory: str) -> Settings:
+        """The same settings with another of MEMORIES."""
+        values = {name: getattr(self, name) for name in self.__slots__}
+        return Settings(**{**values, "memory": memory})
+
     def for_child(self) -> dict[str, str | bool]:
         """Arguments of `from_environment` that give a child process the same settings, but for symbols."""
         ranges = [f"{first:#x}-{end:#x}" for first, end in self.ranges]

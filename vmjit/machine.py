@@ -199,7 +199,7 @@ class Machine:
             image, hwcap=guest.hwcap, interpreter_base=0 if linker is None else linker.bias
         )
         process.flush_code = self.hart.code_changed
-        process.make_faults_precise = self.hart.make_precise
+        process.make_faults_precise = lambda signal: self.hart.make_precise(files=signal == SIGBUS)
         process.thread.registers = UserRegisters(words, guest.layout.word, guest.trap_sets)
         process.thread.interrupt = self.hart.interrupt
         process.new_thread = self._new_thread

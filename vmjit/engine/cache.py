@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 256 << 20  # of one folder; half of it goes, the oldest files first, when it is exceeded
 _CODE_PACKAGES = ("codegen", "engine", "guest", "guest/riscv", "ir", "isa", "jit", "passes")
+REFILL_KEY = "interpreter-refill"  # of what fills the TLB of regions where the interpreter has none
 _DIGEST_BYTES = 16
 _REGION_PREFIX, _PROGRAM_PREFIX = "region-", "program-"
 # What vmjit makes there, files that somebody is writing included.

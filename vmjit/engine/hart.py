@@ -18,7 +18,18 @@ from functools import cached_property
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from vmjit.engine.cache import Cache, Kept, Program, Region, calls_key, handlers_key, interpreter_key, name_of, variant
+from vmjit.engine.cache import (
+    REFILL_KEY,
+    Cache,
+    Kept,
+    Program,
+    Region,
+    calls_key,
+    handlers_key,
+    interpreter_key,
+    name_of,
+    variant,
+)
 from vmjit.engine.native import Native
 from vmjit.engine.regions import Regions
 from vmjit.engine.state import FOREVER, State
@@ -106,7 +117,8 @@ class Shared:
         self.awaited: list[Kept] = []  # regions that earlier runs left whose code, a library's, is not mapped yet
         self.mapped: list[tuple[int, int]] = []  # start and size of what changed since those were looked for
         self.recalling = allocate_lock()  # held by who looks
-        self.precise = False
+        self.precise = False  # regions have all registers in the state at each access
+        self.looks_up = False  # regions look addresses up in a TLB, handlers do not
         self.calls: Calls | None = None  # that native code is to make, once it pays
         self.groups: set[int] = set()  # of handlers that are there
         self.unavailable: set[int] = set()  # and those that cannot be had
@@ -164,9 +176,10 @@ class Hart:
     def _take_state(self, state: State) -> None:
         self.state = state
         self.words = state.words
-        self.tlb: Tlb | None = None
         self.mmu: Mmu | None = None
         self.memory = self._reach(self.physical)
+        if self.shared.looks_up:
+            self._add_tlb(state).follow(self.space)
         self._handlers: dict[ExitReason, Callable[[int, int], Stop | None]] = {
             ExitReason.LIMIT: self._limited,
             ExitReason.HOT: self._hot,
@@ -208,14 +221,19 @@ class Hart:
                 raise SettingsError("a machine's memory is reached through a TLB: the settings must have memory='tlb'")
             return memory
         from vmjit.memory.mmu import Mmu, VirtualMemory
+
+        tlb = self._add_tlb(self.state)
+        if isinstance(memory, AddressSpace):
+            tlb.follow(memory)
+            return memory
+        self.mmu = Mmu(tlb, memory)
+        return VirtualMemory(self.mmu)
+
+    def _add_tlb(self, state: State) -> Tlb:
         from vmjit.memory.tlb import Tlb, geometry
 
-        self.tlb = Tlb(self.guest.layout, self.words, geometry(self.settings.tlb))
-        if isinstance(memory, AddressSpace):
-            self.tlb.follow(memory)
-            return memory
-        self.mmu = Mmu(self.tlb, memory)
-        return VirtualMemory(self.mmu)
+        state.tlb = made = Tlb(self.guest.layout, state.words, geometry(self.settings.tlb))
+        return made
 
     def _interpreter(self, cache: Cache) -> Blob:
         found = cache.get(interpreter_key(self.settings.model))
@@ -304,8 +322,8 @@ class Hart:
     def act(self) -> Stop | None:
         """Deal with the exit that guest code has just taken; a stop if the world must."""
         words = self.words
-        if self.tlb is not None:
-            self.tlb.settle()
+        if self.state.tlb is not None:
+            self.state.tlb.settle()
         reason = ExitReason(words[self._reason])
         self.counters.exits[reason.name] += 1
         if self._dumps_exits and self.settings.selects(words[self._pc]):
@@ -318,17 +336,48 @@ class Hart:
             words[self._pc] = stop.pc
         return stop
 
-    def make_precise(self) -> None:
+    def make_precise(self, *, files: bool = True) -> None:
         """From now on all registers are exact at a fault, because the guest may look at them; the guest is not running.
 
-        Without it, pc and address are exact, and registers that a region holds are those of its entry.
+        Without it, pc and address are exact, and registers that a region holds are those of its entry. Regions look
+        addresses up in a TLB then, and leave before an access that would fault. Behind every lookup may be a page of a
+        file that got shorter, so where that is to be exact, too (`files`), regions have all registers in the state at
+        each access, which takes twice the time.
         """
-        if not self.shared.precise:
-            self.shared.precise = True
-            self.regions.clear()
-            self.forget_asked()
-            self.native.set_heat(self._threshold)
-            self.recall()
+        shared = self.shared
+        if shared.precise or (not files and (shared.looks_up or self.settings.memory == "tlb")):
+            return
+        shared.precise = files or not self._look_up()
+        self.regions.clear()
+        self.forget_asked()
+        self.native.set_heat(self._threshold)
+        self.recall()
+
+    def _look_up(self) -> bool:
+        """Let regions have a TLB, each hart its own; False if what fills it cannot be had."""
+        from vmjit.errors import CompileError
+
+        try:
+            found = self.cache.get(REFILL_KEY) or Blob.from_bytes(self.service.wait(("refill",)))
+            with self.regions.lock:
+                self.native.place_refill(found)
+        except (CompileError, ValueError) as error:
+            self.counters.failures.append(f"refill: {error}")
+            return False
+        for state in tuple(self.native.states):
+            self._add_tlb(state).follow(self.space)
+        self.shared.looks_up = True
+        return True
+
+    @property
+    def tlb(self) -> Tlb | None:
+        """What accesses go through, or those of regions only."""
+        return self.state.tlb
+
+    @property
+    def region_memory(self) -> str:
+        """As Settings.memory, for regions."""
+        return "tlb" if self.shared.looks_up and not self.shared.precise else self.settings.memory
 
     def stop(self) -> None:
         """Make run() of all harts return soon, from any thread."""
@@ -591,7 +640,7 @@ class Hart:
             ways = self.native.branches(start, PAGE_SIZE) if executed else b""
             chunks.append((page, self.memory.read(start, PAGE_SIZE, EXECUTE), executed, ways))
         known = [jump for jump in jumps if jump[0] >> PAGE_BITS in pages]
-        return "region", pc, chunks, known, REGION_SIZE, self.shared.precise, entries
+        return "region", pc, chunks, known, REGION_SIZE, self.shared.precise, entries, self.region_memory
 
     def _executed(self, page: int) -> bytes:
         """Native.executed of a page; what regions were made from counts too, as regions of earlier runs may have it."""
@@ -666,7 +715,8 @@ class Hart:
     @property
     def variant(self) -> str:
         """See cache.variant."""
-        return variant(self.settings.model, self.settings.passes_text, self.shared.precise)
+        model = self.settings.model if self.settings.memory == "tlb" else self.region_memory
+        return variant(model, self.settings.passes_text, self.shared.precise)
 
     def recall(self) -> None:
         """Place the regions that the last run of the program ended with, those whose code is there by now."""

@@ -109,6 +109,13 @@ class Native:
             code = self.interpreter.symbols["emulate"] if offset == EMULATED else start + offset
             ctypes.c_uint64.from_address(first + WORD * entry).value = code
 
+    def place_refill(self, blob: Blob) -> None:
+        """Let regions fill their TLB by this code, see Worker.refill."""
+        code = self.arena.base + self._place(blob.code) + blob.symbols["refill"]
+        with self.exclusive:
+            for state in self.states:
+                state.words[self.layout.word("tlb_refill")] = code
+
     def group_of(self, entry: int) -> int:
         """The number of the group that an entry of the handler table belongs to."""
         return ctypes.c_uint64.from_address(self.symbol("groups") + WORD * entry).value

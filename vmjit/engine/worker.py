@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from vmjit.debug import Settings, wants_traceback
-from vmjit.engine.cache import Cache, Region, calls_key, handlers_key, interpreter_key, region_key, variant
+from vmjit.engine.cache import REFILL_KEY, Cache, Region, calls_key, handlers_key, interpreter_key, region_key, variant
 from vmjit.engine.code import Code
 from vmjit.errors import VmjitError
 from vmjit.ir.layout import EMULATED
@@ -100,6 +100,8 @@ def is_answer(number: int, request: tuple[Any, ...], answer: tuple[Any, ...]) ->
             return set(INTERPRETER_SYMBOLS) <= set(Blob.from_bytes(result).symbols)
         if request[0] == "handlers":
             return "handlers" in Blob.from_bytes(result).symbols
+        if request[0] == REFILL:
+            return REFILL in Blob.from_bytes(result).symbols
         if request[0] == "calls":
             return set(CALLS_SYMBOLS) <= set(Blob.from_bytes(result).symbols)
         if request[0] == "region" and result is not None:
@@ -180,6 +182,15 @@ class Worker:
         blob, _ = self.compiler.compile(text)
         return Blob(blob.code + bytes(-len(blob.code) % WORD), blob.symbols)
 
+    def refill(self) -> bytes:
+        """What fills a TLB, for regions that have one where the interpreter has none."""
+        from vmjit.codegen.walk import refill
+        from vmjit.jit.compiler import LLVM_PASSES
+
+        blob, _ = self.compiler.compile(refill(self.guest.layout), LLVM_PASSES)
+        self.cache.put(REFILL_KEY, blob)
+        return blob.to_bytes()
+
     def calls(self, descriptors: int, calls: tuple[Call, ...]) -> bytes:
         """The system calls that native code makes itself, see codegen/calls.py."""
         from vmjit.codegen.calls import Registers, trap
@@ -200,8 +211,13 @@ class Worker:
         limit: int,
         precise: bool = False,
         entries: tuple[int, ...] = (),
+        memory: str = "",
     ) -> tuple[bytes, dict[str, float], bool] | None:
-        """A region as cache.Region's bytes, seconds by stage, whether it was cached; None: it cannot be compiled."""
+        """A region as cache.Region's bytes, seconds by stage, whether it was cached; None: it cannot be compiled.
+
+        memory: as Settings.memory, where that is not what the region is to reach memory by.
+        """
+        settings = self.settings.with_memory(memory) if memory else self.settings
         began = perf_counter()
         former = self.former  # the first region waits until it is made
         ready = perf_counter()
@@ -212,14 +228,14 @@ class Worker:
             return None
         ranges = plan.ranges()
         parts = b"".join(code.bytes(start, end - start) or b"" for start, end in ranges)
-        kind = variant(self.settings.model, self.settings.passes_text, precise)
+        kind = variant(settings.model, settings.passes_text, precise)
         key = region_key(pc, plan.entries, ranges, plan.shape, parts, kind)
         found = self.cache.get_region(key)
         if found is not None:
             return found.to_bytes(), seconds, True
         from vmjit.engine.compile import compile_region
 
-        made = compile_region(plan, self.guest.layout, self.tracer, self.compiler, self.settings, precise=precise)
+        made = compile_region(plan, self.guest.layout, self.tracer, self.compiler, settings, precise=precise)
         region = Region(plan.entries, ranges, plan.exits, plan.shape, len(plan.steps), made.blob)
         self.cache.put_region(key, region)
         return region.to_bytes(), {**seconds, **made.seconds}, False
@@ -230,6 +246,7 @@ def serve(worker: Worker, source: int, target: int, patience: int = 0) -> None:
     makers: dict[str, Callable[..., Any]] = {
         "interpreter": worker.interpreter,
         "handlers": worker.handlers,
+        "refill": worker.refill,
         "calls": worker.calls,
         "region": worker.region,
     }

@@ -48,9 +48,9 @@ class Process:
     """A user-mode process.
 
     The engine may set the hooks: flush_code(address, size), before_fork(), after_fork_in_parent(),
-    after_fork_in_child(), make_faults_precise(), and new_thread(thread, maker), which gives a thread copies of the
-    registers of another and returns what runs it to its end in the current host thread. Descriptors and children of its
-    own that the guest must not see go into reserved_fds and hidden_children.
+    after_fork_in_child(), make_faults_precise(signal), and new_thread(thread, maker), which gives a thread copies of
+    the registers of another and returns what runs it to its end in the current host thread. Descriptors and children of
+    its own that the guest must not see go into reserved_fds and hidden_children.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Process:
         self.before_fork: Callable[[], None] = nothing
         self.after_fork_in_parent: Callable[[], None] = nothing
         self.after_fork_in_child: Callable[[], None] = nothing
-        self.make_faults_precise: Callable[[], None] = nothing
+        self.make_faults_precise: Callable[[int], None] = nothing
         self.new_thread: Callable[[Thread, Thread], Callable[[], None]] | None = None
 
         self.is_ending = False  # threads that wait in the host are to go on

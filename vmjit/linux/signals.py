@@ -273,7 +273,7 @@ def sys_rt_sigaction(process: "Process", number: int, new: int, old: int, size: 
         if number in SHARED:
             share_with_host(number, handler)
         if number in FAULTS and handler > SIG_IGN:
-            process.make_faults_precise()
+            process.make_faults_precise(number)
     if old:
         process.memory.write(old, SIGACTION.pack(before.handler, before.flags, before.mask))
     return 0
