@@ -40,7 +40,7 @@ _DIGEST_BYTES = 16
 _REGION_PREFIX, _PROGRAM_PREFIX = "region-", "program-"
 # What vmjit makes there, files that somebody is writing included.
 _FOLDER = re.compile(r"[0-9a-f]{32}")
-_OF_INTERPRETER = "interpreter-[a-z-]+|handlers-[a-z-]+-[0-9]+"
+_OF_INTERPRETER = "interpreter(-[a-z]+)*|handlers(-[a-z]+)*-[0-9]+"  # once without the memory model
 _FILE = re.compile(rf"({_OF_INTERPRETER}|(region-[0-9a-f]+|calls|program)-[0-9a-f]{{32}})(\.[0-9a-f]{{16}})?")
 
 Ranges = tuple[tuple[int, int], ...]
