@@ -9,7 +9,7 @@ reach handlers yet. See signal(7), rt_sigaction(2).
 import os
 import signal
 import time
-from _thread import RLock
+from _thread import RLock, start_new_thread
 from errno import EAGAIN, EINTR, EINVAL, ENOMEM, EPERM, ESRCH
 
 from vmjit.errors import MemoryAccessError
@@ -120,9 +120,18 @@ def _send(process: "Process", holder: "Signals | Thread", takers: list[Thread], 
             holder.pending |= bit_of(number)
             holder.infos[number] = info
         if takers and process.thread not in takers:  # which looks before its next instruction
-            takers[0].interrupt()
+            start_new_thread(insist, (process, takers[0], holder, number))
     elif handler == SIG_DFL:
         default_action(number)
+
+
+def insist(process: "Process", thread: Thread, holder: "Signals | Thread", number: int) -> None:
+    """Interrupt a thread until a signal is taken: it may just have been about to wait in the host."""
+    pause = 0.0005
+    while holder.pending & bit_of(number) and thread.tid in process.threads and not process.is_ending:
+        thread.interrupt()
+        time.sleep(pause)
+        pause = min(2 * pause, 0.1)
 
 
 def ready_signals(process: "Process") -> int:
