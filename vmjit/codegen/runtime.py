@@ -6,6 +6,7 @@ nothing from outside but the words of the state; `previous` and `signal` are fil
 """
 
 from vmjit.codegen import host, profile
+from vmjit.codegen.interrupts import interrupts
 from vmjit.codegen.lower import CONVENTION, PARAMETERS
 from vmjit.ir.exits import ExitReason
 from vmjit.ir.layout import (
@@ -72,6 +73,7 @@ def runtime(layout: Layout) -> str:
             _enter(layout),
             _launch(layout),
             _fault(layout),
+            interrupts(layout),
             _cold(layout),
             _leave(layout),
             _syscall(layout),
@@ -138,14 +140,22 @@ ret void
 def _fault(layout: Layout) -> str:
     """The signal handler for SIGSEGV and SIGBUS: a fault in guest memory returns to the host of the guest.
 
-    Any other goes where it would have gone without us: to the handler before, or to the default action, which meets the
-    instruction again when this returns.
+    One that was sent, which the code tells, is no fault. Any other goes where it would have gone without us: to the
+    handler before, or to the default action, which meets the instruction again when this returns.
     """
     span = (1 << ADDRESS_BITS) + 2 * GUARD
     return f"""
 @previous = dso_local global [128 x ptr] zeroinitializer
 @signal = dso_local global ptr null
 define void @fault(i32 %number, ptr %info, ptr %context) nounwind {{
+%code.p = getelementptr i8, ptr %info, i64 {host.SIGNAL_CODE_OFFSET}
+%code = load i32, ptr %code.p
+%sent = icmp sle i32 %code, 0
+br i1 %sent, label %outside, label %caused
+outside:
+call void @interrupt(i32 %number, ptr %info, ptr %context)
+ret void
+caused:
 %state = load volatile ptr, ptr @current
 %idle = icmp eq ptr %state, null
 br i1 %idle, label %foreign, label %ours

@@ -15,6 +15,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from vmjit.engine.cache import Cache, Kept, Program, Region, calls_key, handlers_key, name_of, variant
+from vmjit.engine.interrupts import Interrupts
 from vmjit.engine.native import FOREVER, Native
 from vmjit.engine.regions import Regions
 from vmjit.ir.exits import ExitReason
@@ -122,6 +123,9 @@ class Hart:
         self._dumps_exits = settings.wants("exit")
         self.native = Native(guest.layout, memory, self._interpreter(cache))
         self.words = self.native.words
+        self.interrupts = Interrupts(self.native, self._resume)
+        self.most_instructions = FOREVER
+        self.is_stopped = False
         self.regions = Regions(self.native)
         self.written_code: dict[int, bytes] = {}  # page that is writable and executable -> content when first decoded
         self.asked: set[int] = set()
@@ -252,11 +256,19 @@ class Hart:
 
     def stop(self) -> None:
         """Make run() return soon, from any thread."""
+        self.is_stopped = True
         self.words[self._limit] = 0
 
     def set_limit(self, instructions: int | None) -> None:
         """run() stops at the first jump after that many instructions from the start."""
-        self.words[self._limit] = FOREVER if instructions is None else instructions
+        self.most_instructions = FOREVER if instructions is None else instructions
+        self._resume()
+
+    def _resume(self) -> None:
+        """Undo what a signal did to the limit, but not what stop() did, which may be under way."""
+        self.words[self._limit] = self.most_instructions
+        if self.is_stopped:
+            self.words[self._limit] = 0
 
     @property
     def instructions(self) -> int:

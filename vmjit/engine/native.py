@@ -12,6 +12,7 @@ from array import array
 from collections.abc import Callable, Iterable
 from functools import partial
 
+from vmjit.engine.interrupts import Action, native_action, set_action
 from vmjit.ir.layout import (
     ADDRESS_BITS,
     EMULATED,
@@ -40,18 +41,6 @@ FOREVER = (1 << 64) - 1  # an instruction limit that is never reached
 HEAT_FULL = 1 << 16
 
 _FAULT_SIGNALS = (signal.SIGSEGV, signal.SIGBUS)
-_SA_SIGINFO, _SA_ONSTACK = 4, 0x08000000
-
-
-class _Action(ctypes.Structure):
-    """struct sigaction of libc on 64-bit Linux."""
-
-    _fields_ = (
-        ("handler", ctypes.c_void_p),
-        ("mask", ctypes.c_uint64 * 16),
-        ("flags", ctypes.c_int),
-        ("restorer", ctypes.c_void_p),
-    )
 
 
 class Native:
@@ -85,6 +74,7 @@ class Native:
         state = self.state.base
         self.enter: Callable[[], None] = partial(enter, state)
         self.calls = range(0)  # arena offsets of the code that `trap` leads to
+        ctypes.c_uint64.from_address(self.symbol("owner")).value = state
         self._used = len(interpreter.code)  # of INTERPRETER_SIZE
         self._catch_faults()
 
@@ -100,6 +90,7 @@ class Native:
         clock = ctypes.cast(ctypes.CDLL(None).clock_gettime, ctypes.c_void_p).value or 0
         ctypes.c_uint64.from_address(base + blob.symbols["clock"]).value = clock
         ctypes.c_uint64.from_address(base + blob.symbols["descriptors"]).value = descriptors
+        ctypes.c_uint64.from_address(base + blob.symbols["gate"]).value = self.symbol("gate")
         self.words[self.layout.word("trap")] = base + blob.symbols["trap"]
 
     def place_handlers(self, blob: Blob) -> None:
@@ -197,9 +188,7 @@ class Native:
         set_signal = ctypes.cast(libc.signal, ctypes.c_void_p).value or 0
         ctypes.c_uint64.from_address(self.symbol("signal")).value = set_signal
         for number in _FAULT_SIGNALS:
-            action, old = _Action(self.symbol("fault"), flags=_SA_SIGINFO | _SA_ONSTACK), _Action()
-            if libc.sigaction(int(number), ctypes.byref(action), ctypes.byref(old)):
-                raise OSError(ctypes.get_errno(), f"cannot handle signal {number}")
+            old = set_action(number, native_action(self.symbol("fault")))
             # One hart after another in a process: the handler of the one before leads to memory that is gone.
             previous = old.handler or 0
             if not base <= previous < base + INTERPRETER_SIZE:
@@ -207,11 +196,9 @@ class Native:
 
     def close(self) -> None:
         """Give back everything; the guest must not be running."""
-        libc = ctypes.CDLL(None, use_errno=True)
         for number in _FAULT_SIGNALS:
             previous = ctypes.c_uint64.from_address(self.symbol("previous") + 8 * number).value
-            action = _Action(previous, flags=_SA_SIGINFO if previous > 1 else 0)
-            libc.sigaction(int(number), ctypes.byref(action), None)
+            set_action(number, native_action(previous) if previous > 1 else Action(previous))
         self.words.release()
         for area in (self.slots, self.pages, self.state):
             area.close()

@@ -76,7 +76,7 @@ def shared_futex(
         second = host.address_of(process.memory.buffer(address2, 4, READ | WRITE))
     process.memory.buffer(address, 4, READ)
     first = process.memory.base + address
-    return host.futex(first, operation, value, limit, second, value3)
+    return process.interruptible("futex", first, operation, value, limit, second, value3)
 
 
 @syscall("address")

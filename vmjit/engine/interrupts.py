@@ -1,0 +1,112 @@
+"""Signals of the host that are meant for the guest: which are caught, and the one that waits to be taken.
+
+The native side of it is in codegen/interrupts.py. A signal that was caught waits in the state, with all others blocked,
+until take(); whoever takes it also sets the mask anew, by a call through `gate`, which is not made while another waits.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+from _thread import start_new_thread
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from vmjit.ir.layout import SIGINFO_OFFSET, SIGINFO_SIZE
+
+if TYPE_CHECKING:
+    from vmjit.engine.native import Native
+
+SIG_DFL, SIG_IGN = 0, 1
+_SA_SIGINFO, _SA_ONSTACK = 4, 0x08000000
+_PASSED_FLAGS = 1 | 2  # SA_NOCLDSTOP, SA_NOCLDWAIT: what the host's kernel does for the guest
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Action(ctypes.Structure):
+    """struct sigaction of libc on 64-bit Linux."""
+
+    _fields_ = (
+        ("handler", ctypes.c_void_p),
+        ("mask", ctypes.c_uint64 * 16),
+        ("flags", ctypes.c_int),
+        ("restorer", ctypes.c_void_p),
+    )
+
+
+def set_action(number: int, action: Action) -> Action:
+    """sigaction(2); the action before. Raises OSError."""
+    old = Action()
+    if _libc.sigaction(int(number), ctypes.byref(action), ctypes.byref(old)):
+        raise OSError(ctypes.get_errno(), f"cannot handle signal {number}")
+    return old
+
+
+def native_action(handler: int, flags: int = 0) -> Action:
+    """That of a handler in native code, during which other signals wait."""
+    return Action(handler, (ctypes.c_uint64 * 16)(*[0xFFFFFFFFFFFFFFFF] * 16), flags | _SA_SIGINFO | _SA_ONSTACK)
+
+
+def start_thread(function: Callable[..., object], *arguments: object) -> None:
+    """A thread of the emulator's own, to which the kernel gives no signals. Raises RuntimeError."""
+    before = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+    try:
+        start_new_thread(function, arguments)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class Interrupts:
+    """The signals of one hart; `resume` sets the hart's limit, which a signal sets to 0.
+
+    gate(number, six arguments) makes a system call of the host, see codegen/interrupts.py; integers, bytes, ctypes
+    arrays and None may be passed.
+    """
+
+    catches = True
+
+    def __init__(self, native: Native, resume: Callable[[], None]) -> None:
+        self._words, self._word = native.words, native.layout.word("interrupt")
+        self._handler = native.symbol("interrupt")
+        self._info = native.state.base + SIGINFO_OFFSET
+        self._resume = resume
+        self._before: dict[int, Action] = {}  # actions of the host that were changed
+        pointer, long = ctypes.c_void_p, ctypes.c_long
+        gate = ctypes.CFUNCTYPE(long, pointer, long, *[pointer] * 6)(native.symbol("gate"))
+        self.gate: Callable[..., int] = partial(gate, native.state.base)
+
+    @property
+    def waiting(self) -> int:
+        """The number of the signal that waits to be taken, or 0."""
+        number: int = self._words[self._word]
+        return number
+
+    def take(self) -> tuple[int, bytes] | None:
+        """Number and siginfo of the signal that waits. All others are blocked until the mask is set."""
+        number = self._words[self._word]
+        if not number:
+            return None
+        info = ctypes.string_at(self._info, SIGINFO_SIZE)
+        self._words[self._word] = 0
+        self._resume()
+        return number, info
+
+    def catch(self, number: int, flags: int = 0) -> None:
+        """Let this signal wait in the state when it arrives."""
+        self._set(number, native_action(self._handler, flags & _PASSED_FLAGS))
+
+    def leave(self, number: int, handler: int, flags: int = 0) -> None:
+        """Let the host do what SIG_DFL or SIG_IGN says."""
+        self._set(number, Action(handler, flags=flags & _PASSED_FLAGS))
+
+    def _set(self, number: int, action: Action) -> None:
+        old = set_action(number, action)
+        self._before.setdefault(number, old)
+
+    def close(self) -> None:
+        """Give the host its own actions back."""
+        for number, action in self._before.items():
+            set_action(number, action)
+        self._before.clear()
