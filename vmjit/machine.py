@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from ctypes import addressof
 from dataclasses import dataclass
 from time import perf_counter
@@ -173,22 +173,12 @@ class Machine:
         guest, process, words = self.guest, self.process, self.hart.words
         linker = self.interpreter
         words[guest.layout.word("pc")] = image.entry if linker is None else linker.entry
-        stack_pointer = guest.layout.word(guest.stack_pointer)
-        words[stack_pointer] = process.start(
+        words[guest.layout.word(guest.stack_pointer)] = process.start(
             image, hwcap=guest.hwcap, interpreter_base=0 if linker is None else linker.bias
         )
         process.flush_code = self.hart.code_changed
-
-        def set_register(word: int) -> Callable[[int], None]:
-            def put(value: int) -> None:
-                words[word] = value
-
-            return put
-
-        process.set_stack_pointer = set_register(stack_pointer)
-        process.set_thread_pointer = set_register(guest.layout.word(guest.thread_pointer))
         process.make_faults_precise = self.hart.make_precise
-        process.registers = UserRegisters(words, guest.layout.word, guest.trap_sets)
+        process.thread.registers = UserRegisters(words, guest.layout.word, guest.trap_sets)
         process.before_fork = self._lock_for_fork
         process.after_fork_in_parent = self._unlock_after_fork
         process.after_fork_in_child = self._begin_as_child
@@ -242,14 +232,15 @@ class Machine:
         abi, layout, words = self.guest.syscall, self.guest.layout, self.hart.words
         number, result = layout.word(abi.number), layout.word(abi.result)
         arguments = [layout.word(name) for name in abi.arguments]
-        syscall, run, signals = self.process.syscall, self.hart.run, self.process.signals
+        syscall, run = self.process.syscall, self.hart.run
+        signals, thread = self.process.signals, self.process.thread
         while True:
             stop = run()
             if stop.reason is ExitReason.SYSCALL:
                 words[result] = syscall(words[number], [words[i] for i in arguments]) & 0xFFFFFFFFFFFFFFFF
             elif not self._is_handled(stop):
                 return self._ended(stop)
-            if signals.pending:
+            if signals.pending or thread.pending:
                 deliver(self.process)
 
     def stop(self) -> None:

@@ -35,6 +35,7 @@ from vmjit.linux.descriptors import PLAIN_REQUESTS, STRUCTURE_REQUESTS
 from vmjit.linux.signal_frame import UserRegisters
 from vmjit.linux.signals import deliver
 from vmjit.linux.table import TABLE, Syscall
+from vmjit.linux.thread import Thread
 
 CALLS = int(os.environ.get("VMJIT_FUZZ_CALLS", "1200"))
 SEEDS = int(os.environ.get("VMJIT_FUZZ_SEEDS", "4"))
@@ -151,8 +152,7 @@ class Watch:
             self.began, self.busy = time.process_time(), True
             signal.setitimer(signal.ITIMER_REAL, BLOCKED_SECONDS)
             result = guest.process.syscall(number, args)
-            if guest.process.signals.pending:
-                deliver(guest.process)
+            deliver(guest.process)
             return result
         except (Interrupted, Exited, Killed):
             return None
@@ -316,7 +316,7 @@ class Surroundings:
         self.files = (*range(16), 700)
         guest.memory.unmap(0, guest.memory.size)
         guest.process.signals = signals.Signals()
-        guest.process.registers = registers()
+        guest.process.begin_thread(Thread(registers()))
         guest.process.brk_start = guest.process.brk_end = 0x60000000
         self.refresh()
 

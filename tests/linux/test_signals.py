@@ -95,7 +95,7 @@ def registers(guest: Guest) -> memoryview:
     words = memoryview(bytearray(8 * len(NAMES))).cast("Q")
     words[:] = memoryview(array("Q", range(len(NAMES))))
     words[2] = STACK_TOP - 8
-    guest.process.registers = UserRegisters(words, NAMES.index, (("reservation", -1),))
+    guest.process.thread.registers = UserRegisters(words, NAMES.index, (("reservation", -1),))
     return words
 
 
@@ -105,10 +105,10 @@ def test_a_handler_begins_with_a_frame(guest: Guest, registers: memoryview) -> N
     guest.call("rt_sigaction", USR1, action(guest, HANDLER, 4, bits(TERM)), 0, 8)
     guest.call("rt_sigprocmask", SETMASK, sigset(guest, CHLD), 0, 8)
     assert guest.call("tgkill", os.getpid(), os.getpid(), USR1) == 0
-    assert guest.process.signals.pending == bits(USR1)
+    assert guest.process.thread.pending == bits(USR1)
     deliver(guest.process)
-    assert guest.process.signals.pending == 0
-    assert guest.process.signals.blocked == bits(TERM, USR1, CHLD)
+    assert guest.process.thread.pending == 0
+    assert guest.process.thread.blocked == bits(TERM, USR1, CHLD)
     frame = registers[2]
     assert frame % 16 == 0 and STACK_TOP - 8 - 16 < frame + 1088 <= STACK_TOP - 8
     assert (registers[0], *registers[10:13]) == (HANDLER, USR1, frame, frame + 128)
@@ -135,7 +135,7 @@ def test_a_handler_returns_to_what_the_frame_says(guest: Guest, registers: memor
     before[5] = 0x1234
     assert registers.tolist()[:64] == before
     assert registers.tolist()[64:66] == [17, 3]
-    assert guest.process.signals.blocked == bits(TERM)
+    assert guest.process.thread.blocked == bits(TERM)
 
 
 def test_a_handler_may_be_interrupted_by_others(guest: Guest, registers: memoryview) -> None:
@@ -149,7 +149,7 @@ def test_a_handler_may_be_interrupted_by_others(guest: Guest, registers: memoryv
     guest.call("rt_sigreturn")
     assert registers[0] == HANDLER + USR1
     guest.call("rt_sigreturn")
-    assert registers[0] == start and guest.process.signals.blocked == 0
+    assert registers[0] == start and guest.process.thread.blocked == 0
     assert guest.process.signals.action(USR1).handler == 0, "SA_RESETHAND"
 
 
@@ -186,7 +186,7 @@ def test_a_frame_with_flags_that_no_stack_has(guest: Guest, registers: memoryvie
     deliver(guest.process)
     guest.memory.write(registers[2] + 128 + 24, b"\xff" * 4)
     guest.call("rt_sigreturn")
-    assert guest.process.signals.stack == (0, 2, 0)
+    assert guest.process.thread.stack == (0, 2, 0)
 
 
 @pytest.mark.parametrize("stack_pointer", [SCRATCH + 500, 0, 8, (1 << 64) - 8, 1 << 38])
@@ -215,9 +215,9 @@ def test_suspend_lets_a_pending_signal_in(guest: Guest, registers: memoryview) -
     assert guest.call("rt_sigsuspend", sigset(guest, TERM), 8) == -errno.EINTR
     deliver(guest.process)
     assert registers[0] == HANDLER
-    assert guest.process.signals.blocked == bits(USR1, TERM)
+    assert guest.process.thread.blocked == bits(USR1, TERM)
     guest.call("rt_sigreturn")
-    assert guest.process.signals.blocked == bits(USR1, CHLD)
+    assert guest.process.thread.blocked == bits(USR1, CHLD)
 
 
 def test_sigsuspend_waits_for_a_child_whose_end_is_handled(guest: Guest, registers: memoryview) -> None:

@@ -179,7 +179,7 @@ def read_host(name: str) -> bytes:
 
 def status(process: "Process") -> bytes:
     """/proc/self/status."""
-    sizes, signals = Sizes(process), process.signals
+    sizes, signals, thread = Sizes(process), process.signals, process.thread
     caught = ignored = 0
     for number, action in signals.actions.items():
         ignored |= (action.handler == 1) << (number - 1)
@@ -194,10 +194,10 @@ def status(process: "Process") -> bytes:
         b"VmStk": kilobytes(sizes.stack),
         b"VmExe": kilobytes(sizes.code),
         b"VmLib": kilobytes(sizes.libraries),
-        b"Threads": b"1",
-        b"SigPnd": b"%016x" % signals.pending,
-        b"ShdPnd": b"%016x" % 0,
-        b"SigBlk": b"%016x" % signals.blocked,
+        b"Threads": b"%d" % len(process.threads),
+        b"SigPnd": b"%016x" % thread.pending,
+        b"ShdPnd": b"%016x" % signals.pending,
+        b"SigBlk": b"%016x" % thread.blocked,
         b"SigIgn": b"%016x" % ignored,
         b"SigCgt": b"%016x" % caught,
     }
@@ -217,7 +217,7 @@ def stat(process: "Process") -> bytes:
     _, _, rest = read_host("stat").rpartition(b")")
     fields = [b"", b"", b"", *rest.split()]  # so that the index is the number in proc(5); 1 and 2 are put before it
     replaced: dict[int, int] = {
-        THREADS_FIELD: 1,
+        THREADS_FIELD: len(process.threads),
         SIZE_FIELD: Sizes(process).all,
         STACK_FIELD: process.initial_sp,
         BREAK_FIELD: process.brk_start,

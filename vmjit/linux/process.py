@@ -1,11 +1,13 @@
 """One guest process: its memory, its state that the host process does not hold, and the system call dispatcher.
 
 Most state of a Linux process needs no copy here: the guest's descriptors, working directory, umask, ids and children
-are the host process's own. What is here is what must differ: the break, signal actions, limits, names.
+are the host process's own. What is here is what must differ: the break, signal actions, limits, names. What threads
+have each for themselves is in thread.py.
 """
 
 import os
 import sys
+from _thread import _local, get_native_id
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from errno import EBADF, EINVAL, EIO, ENOMEM, ENOSYS, EPIPE
@@ -22,12 +24,12 @@ from vmjit.linux.signals import SIGPIPE, Signals, send_to_self
 from vmjit.linux.stack import map_stack, write_stack
 from vmjit.linux.syscalls import TABLE
 from vmjit.linux.table import Syscall
+from vmjit.linux.thread import Thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TextIO
 
-    from vmjit.linux.signal_frame import UserRegisters
     from vmjit.loader.elf import Image
     from vmjit.memory.address_space import AddressSpace
 
@@ -44,9 +46,8 @@ class Process:
     """A user-mode process.
 
     The engine may set the hooks: flush_code(address, size), before_fork(), after_fork_in_parent(),
-    after_fork_in_child(), set_stack_pointer(value), set_thread_pointer(value), make_faults_precise(); and `registers`,
-    which signal handlers need. Descriptors and children of its own that the guest must not see go into reserved_fds and
-    hidden_children.
+    after_fork_in_child(), make_faults_precise(); and what threads need, see Thread. Descriptors and children of its own
+    that the guest must not see go into reserved_fds and hidden_children.
     """
 
     def __init__(
@@ -77,8 +78,6 @@ class Process:
         self.name = os.path.basename(self.execfn)[:15]
         self.signals = Signals()
         self.limits: dict[int, bytes] = {}
-        self.robust_list = (0, 0)
-        self.clear_child_tid = 0
         self.auxv = b""
         self.stack_top = self.brk_start = self.brk_end = self.initial_sp = 0
         # Start and end of the program's code and data; of arguments, then environment: for /proc.
@@ -94,10 +93,32 @@ class Process:
         self.before_fork: Callable[[], None] = nothing
         self.after_fork_in_parent: Callable[[], None] = nothing
         self.after_fork_in_child: Callable[[], None] = nothing
-        self.set_stack_pointer: Callable[[int], None] = nothing
-        self.set_thread_pointer: Callable[[int], None] = nothing
         self.make_faults_precise: Callable[[], None] = nothing
-        self.registers: UserRegisters | None = None
+
+        self._current = _local()
+        self.threads: dict[int, Thread] = {}  # by id, those that have not ended
+        self.begin_thread(Thread())
+
+    @property
+    def thread(self) -> Thread:
+        """The thread that runs now: that of the guest which the current host thread is."""
+        found: Thread = self._current.thread
+        return found
+
+    def begin_thread(self, thread: Thread) -> None:
+        """From now on the current host thread is this thread of the guest."""
+        thread.tid = get_native_id()
+        self._current.thread = self.threads[thread.tid] = thread
+
+    def begin_as_child(self) -> None:
+        """In a forked child, whose only thread is the one that forked, and which has no children or signals yet."""
+        self.children.clear()
+        self.hidden_children.clear()
+        self.threads.clear()
+        self.begin_thread(self.thread)
+        for holder in (self.signals, self.thread):
+            holder.pending = 0
+            holder.infos.clear()
 
     def start(self, image: "Image", *, hwcap: int, interpreter_base: int = 0) -> int:
         """Map and fill the stack, place the break behind the image; the initial stack pointer."""

@@ -110,20 +110,17 @@ def start_child(
     process: "Process", flags: int, stack: int, tls: int, child_tid: int, gate: tuple[int, int] | None
 ) -> None:
     """What differs in the child."""
-    process.children.clear()
-    process.hidden_children.clear()
-    process.signals.pending = 0
+    process.begin_as_child()
     close_gate(process)
     if gate is not None:
         os.close(gate[0])
         process.vfork_fd = gate[1]
         process.reserved_fds.add(gate[1])
     process.after_fork_in_child()
-    if stack:
-        process.set_stack_pointer(stack)
-    if flags & CLONE_SETTLS:
-        process.set_thread_pointer(tls)
-    process.clear_child_tid = child_tid if flags & CLONE_CHILD_CLEARTID else 0
+    thread = process.thread
+    if thread.registers is not None:
+        thread.registers.begin_child(stack, tls if flags & CLONE_SETTLS else None)
+    thread.clear_child_tid = child_tid if flags & CLONE_CHILD_CLEARTID else 0
     if flags & CLONE_CHILD_SETTID:
         write_tid(process, child_tid, os.getpid())
 

@@ -73,6 +73,14 @@ class UserRegisters:
             self.words[self._x[number]] = value
         self._trap()
 
+    def begin_child(self, stack: int, tls: int | None) -> None:
+        """What differs from the parent's when clone returns; a stack of 0 and no TLS are the parent's."""
+        if stack:
+            self.words[self._x[2]] = stack
+        if tls is not None:
+            self.words[self._x[4]] = tls
+        self.words[self._x[10]] = 0
+
     def _trap(self) -> None:
         for index, value in self._trap_sets:
             self.words[index] = value

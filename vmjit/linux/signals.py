@@ -1,4 +1,4 @@
-"""Signals of a single thread: actions, mask, pending set, kill, handlers of what the guest does to itself.
+"""Signals: actions, masks, pending sets, kill, handlers of what the guest does to itself.
 
 Actions are recorded here and, where the host process must share them (so that a Ctrl-C ends or spares the guest, and
 an ignored signal stays ignored across execve), set on the host too. A signal the guest sends itself takes effect
@@ -9,10 +9,11 @@ reach handlers yet. See signal(7), rt_sigaction(2).
 import os
 import signal
 import time
-from errno import EAGAIN, EINTR, EINVAL, ENOMEM, EPERM
+from _thread import RLock
+from errno import EAGAIN, EINTR, EINVAL, ENOMEM, EPERM, ESRCH
 
 from vmjit.errors import MemoryAccessError
-from vmjit.linux.abi import SIGACTION, SIGALTSTACK, ULONG
+from vmjit.linux.abi import INT, SIGACTION, SIGALTSTACK, ULONG
 from vmjit.linux.buffers import EXECUTE, PAGE, READ, WRITE, timespec
 from vmjit.linux.outcome import Killed, SyscallError
 from vmjit.linux.signal_frame import (
@@ -25,7 +26,8 @@ from vmjit.linux.signal_frame import (
     pack_frame,
     unpack_frame,
 )
-from vmjit.linux.table import register, syscall
+from vmjit.linux.table import syscall
+from vmjit.linux.thread import SS_DISABLE, Thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ STOPPING = frozenset((SIGSTOP, 20, 21, 22))  # also SIGTSTP, SIGTTIN, SIGTTOU
 HOST_KEEPS = frozenset((4, 5, 7, 8, 11, SIGKILL, SIGPIPE, SIGSTOP, SIGXFSZ))
 SHARED = tuple(number for number in range(1, 32) if number not in HOST_KEEPS)
 
-SS_ONSTACK, SS_DISABLE, SS_AUTODISARM = 1, 2, 1 << 31
+SS_ONSTACK, SS_AUTODISARM = 1, 1 << 31
 SA_NOCLDSTOP, SA_ONSTACK, SA_NODEFER, SA_RESETHAND = 1, 0x08000000, 0x40000000, 0x80000000
 FAULTS = frozenset((7, SIGSEGV))  # SIGBUS too: a handler sees the registers at an access
 SI_USER, SI_TKILL = 0, -6
@@ -64,60 +66,95 @@ IGNORE = Action(SIG_IGN)
 
 
 class Signals:
-    """Signal state of a process; sets of signals are integers with bit n-1 for signal n, as in sigset_t."""
+    """What the threads of a process share of signals; `lock` is for all pending sets, those of threads too."""
 
     def __init__(self) -> None:
         self.actions = {number: IGNORE for number in SHARED if signal.getsignal(number) == signal.SIG_IGN}
-        self.blocked = 0
-        self.pending = 0
-        self.infos: dict[int, bytes] = {}  # of pending signals
-        self.mask_after: int | None = None  # the mask when the next handler has returned, if not what is blocked now
+        self.lock = RLock()
+        self.pending = 0  # signals sent to the process: any thread takes them that does not block them
+        self.infos: dict[int, bytes] = {}  # siginfo_t of pending signals
         self.return_address = 0  # of handlers: guest memory with RETURN_CODE
-        self.stack = (0, SS_DISABLE, 0)
 
     def action(self, number: int) -> Action:
         """What happens when this signal arrives."""
         return self.actions.get(number, DEFAULT)
 
 
+def bit_of(number: int) -> int:
+    """The set that holds one signal."""
+    return 1 << number - 1
+
+
+def sender_info(number: int, code: int) -> bytes:
+    """siginfo_t of a signal that the guest sends to itself."""
+    return SIGINFO_SENDER.pack(number, 0, code, 0, os.getpid(), os.getuid(), 0)
+
+
 def send_to_self(process: "Process", number: int, code: int = SI_USER) -> None:
-    """A signal sent by the guest to itself, or by what it does."""
-    state = process.signals
-    bit = 1 << (number - 1)
-    handler = state.action(number).handler
-    if handler > SIG_IGN or state.blocked & bit & ~UNBLOCKABLE:
-        state.pending |= bit  # deliver() is next
-        state.infos[number] = SIGINFO_SENDER.pack(number, 0, code, 0, os.getpid(), os.getuid(), 0)
+    """A signal that the current thread sends itself, or causes by what it does."""
+    send_to_thread(process, process.thread, number, sender_info(number, code))
+
+
+def send_to_thread(process: "Process", thread: Thread, number: int, info: bytes) -> None:
+    """A signal for one thread; ends the process at once if that is what it does."""
+    _send(process, thread, [] if thread.blocked & bit_of(number) & ~UNBLOCKABLE else [thread], number, info)
+
+
+def send_to_process(process: "Process", number: int, info: bytes) -> None:
+    """A signal for whichever thread does not block it; ends the process at once if that is what it does."""
+    takers = [thread for thread in process.threads.values() if not thread.blocked & bit_of(number) & ~UNBLOCKABLE]
+    _send(process, process.signals, takers, number, info)
+
+
+def _send(process: "Process", holder: "Signals | Thread", takers: list[Thread], number: int, info: bytes) -> None:
+    handler = process.signals.action(number).handler
+    if handler > SIG_IGN or not takers:
+        with process.signals.lock:
+            holder.pending |= bit_of(number)
+            holder.infos[number] = info
+        if takers and process.thread not in takers:  # which looks before its next instruction
+            takers[0].interrupt()
     elif handler == SIG_DFL:
         default_action(number)
 
 
+def ready_signals(process: "Process") -> int:
+    """What is pending for the current thread and not blocked by it."""
+    thread = process.thread
+    return (thread.pending | process.signals.pending) & ~thread.blocked
+
+
 def deliver(process: "Process") -> None:
-    """Let handlers begin for what is pending and not blocked; the guest is at an instruction boundary."""
-    state = process.signals
-    while ready := state.pending & ~state.blocked:
+    """Let handlers of the current thread begin for what is ready; it is at an instruction boundary."""
+    while ready := ready_signals(process):
         number = (ready & -ready).bit_length()
-        take(state, number)
-        action = state.action(number)
+        info = take(process, number)
+        action = process.signals.action(number)
+        if info is None:
+            continue
         if action.handler > SIG_IGN:
-            begin_handler(process, number, state.infos.pop(number), action)
+            begin_handler(process, number, info, action)
         elif action.handler == SIG_DFL:
             default_action(number)
 
 
 def fault(process: "Process", number: int, code: int, address: int) -> bool:
     """A signal that the instruction at the pc causes; False when no handler can take it, which ends the guest."""
-    state = process.signals
-    action = state.action(number)
-    if action.handler <= SIG_IGN or state.blocked >> (number - 1) & 1:
+    action = process.signals.action(number)
+    if action.handler <= SIG_IGN or process.thread.blocked & bit_of(number):
         return False
     begin_handler(process, number, SIGINFO_FAULT.pack(number, 0, code, 0, address), action)
     return True
 
 
-def take(state: Signals, number: int) -> None:
-    """It is not pending any more."""
-    state.pending &= ~(1 << (number - 1))
+def take(process: "Process", number: int) -> bytes | None:
+    """It is not pending any more; its siginfo_t, or None if another thread was faster."""
+    with process.signals.lock:
+        for holder in (process.thread, process.signals):
+            if holder.pending & bit_of(number):
+                holder.pending &= ~bit_of(number)
+                return holder.infos.pop(number)
+    return None
 
 
 def are_stack_flags(flags: int) -> bool:
@@ -133,16 +170,16 @@ def on_stack(stack: tuple[int, int, int], stack_pointer: int) -> bool:
 
 def begin_handler(process: "Process", number: int, info: bytes, action: Action) -> None:
     """Put a frame on the stack, and the handler's arguments into the registers."""
-    state, registers = process.signals, process.registers
+    thread, registers = process.thread, process.thread.registers
     assert registers is not None
     context = registers.get()
-    top, stack = context.x[2], state.stack
+    top, stack = context.x[2], thread.stack
     address, flags, size = stack
     within = on_stack(stack, top) and not flags & SS_AUTODISARM
     if action.flags & SA_ONSTACK and not flags & SS_DISABLE and not within:
         top = address + size
     frame = (top - FRAME_SIZE) & -ALIGNMENT
-    mask = state.blocked if state.mask_after is None else state.mask_after
+    mask = thread.blocked if thread.mask_after is None else thread.mask_after
     data = pack_frame(info, (address, flags | SS_ONSTACK if within else flags, size), mask, context)
     try:
         if within and frame < address:
@@ -151,12 +188,12 @@ def begin_handler(process: "Process", number: int, info: bytes, action: Action) 
     except MemoryAccessError:
         process.report(f"no room on the stack at {frame:#x} for the handler of signal {number} ({name_of(number)})")
         raise Killed(SIGSEGV) from None
-    state.mask_after = None
+    thread.mask_after = None
     if flags & SS_AUTODISARM:
-        state.stack = (0, SS_DISABLE, 0)
+        thread.stack = (0, SS_DISABLE, 0)
     if action.flags & SA_RESETHAND:
-        state.actions[number] = DEFAULT
-    state.blocked |= action.mask | (0 if action.flags & SA_NODEFER else 1 << (number - 1)) & ~UNBLOCKABLE
+        process.signals.actions[number] = DEFAULT
+    thread.blocked |= action.mask | (0 if action.flags & SA_NODEFER else bit_of(number)) & ~UNBLOCKABLE
     arguments = (number, frame, frame + SIGINFO_SIZE)
     registers.begin_handler(action.handler, return_address(process), frame, arguments)
 
@@ -193,12 +230,11 @@ def name_of(number: int) -> str:
 
 def set_blocked(process: "Process", mask: int) -> None:
     """Change the mask and let in what it no longer holds back."""
-    state = process.signals
-    state.blocked = mask & ~UNBLOCKABLE
-    ready = state.pending & ~state.blocked
+    process.thread.blocked = mask & ~UNBLOCKABLE
+    ready = ready_signals(process)
     for number in range(1, LARGEST + 1):
-        if ready >> (number - 1) & 1 and state.action(number).handler <= SIG_IGN:
-            take(state, number)
+        if ready & bit_of(number) and process.signals.action(number).handler <= SIG_IGN:
+            take(process, number)
             send_to_self(process, number)
 
 
@@ -239,7 +275,7 @@ def sys_rt_sigaction(process: "Process", number: int, new: int, old: int, size: 
 @syscall("mask_how sigset sigset size", lacks="signals from outside do not reach handlers")
 def sys_rt_sigprocmask(process: "Process", how: int, new: int, old: int, size: int) -> int:
     require_set_size(size)
-    before = process.signals.blocked
+    before = process.thread.blocked
     if new:
         (mask,) = ULONG.unpack(process.memory.read(new, 8))
         if how not in (SIG_BLOCK, SIG_UNBLOCK, SIG_SETMASK):
@@ -256,7 +292,7 @@ def sys_rt_sigprocmask(process: "Process", how: int, new: int, old: int, size: i
 @syscall("sigset size", lacks="signals from outside do not reach handlers")
 def sys_rt_sigpending(process: "Process", address: int, size: int) -> int:
     require_set_size(size)
-    process.memory.write(address, ULONG.pack(process.signals.pending))
+    process.memory.write(address, ULONG.pack(process.thread.pending | process.signals.pending))
     return 0
 
 
@@ -264,20 +300,20 @@ def sys_rt_sigpending(process: "Process", address: int, size: int) -> int:
 def sys_rt_sigsuspend(process: "Process", address: int, size: int) -> int:
     require_set_size(size)
     (mask,) = ULONG.unpack(process.memory.read(address, 8))
-    state = process.signals
-    before = state.blocked
+    state, thread = process.signals, process.thread
+    before = thread.blocked
     set_blocked(process, mask)
-    if state.pending & ~state.blocked:
-        state.mask_after = before
+    if ready_signals(process):
+        thread.mask_after = before
         return -EINTR
     child = state.action(SIGCHLD)
     if child.handler > SIG_IGN and not mask >> SIGCHLD - 1 & 1 and process.children:
         from vmjit.linux.processes import wait_for_change
 
         # A child that has ended and was not waited for yet stands for the signal that it would have sent.
-        state.infos[SIGCHLD] = wait_for_change(process, stops=not child.flags & SA_NOCLDSTOP)
-        state.pending |= 1 << SIGCHLD - 1
-        state.mask_after = before
+        thread.infos[SIGCHLD] = wait_for_change(process, stops=not child.flags & SA_NOCLDSTOP)
+        thread.pending |= bit_of(SIGCHLD)
+        thread.mask_after = before
         return -EINTR
     if any(action.handler > SIG_IGN and not mask >> number - 1 & 1 for number, action in state.actions.items()):
         # The program would call us again and again until its handler has run.
@@ -285,7 +321,7 @@ def sys_rt_sigsuspend(process: "Process", address: int, size: int) -> int:
         raise Killed(SIGABRT)
     # Nothing tells us of a signal that has no host handler, so the caller's loop has to look; 100 times a second.
     time.sleep(0.01)
-    state.blocked = before
+    thread.blocked = before
     return -EINTR
 
 
@@ -293,23 +329,24 @@ def sys_rt_sigsuspend(process: "Process", address: int, size: int) -> int:
 def sys_rt_sigtimedwait(process: "Process", address: int, info: int, timeout: int, size: int) -> int:
     require_set_size(size)
     wanted: int = ULONG.unpack(process.memory.read(address, 8))[0]
-    ready = process.signals.pending & wanted
-    if not ready:
+    ready = (process.thread.pending | process.signals.pending) & wanted
+    number = (ready & -ready).bit_length()
+    found = take(process, number) if ready else None
+    if found is None:
         if timeout:
             seconds, nanoseconds = timespec(process.memory, timeout)
             time.sleep(min(seconds, 1 << 30) + nanoseconds / 1e9)
         return -EAGAIN
-    number = (ready & -ready).bit_length()
-    take(process.signals, number)
     if info:
-        process.memory.write(info, process.signals.infos[number])
+        process.memory.write(info, found)
     return number
 
 
 @syscall("address address")
 def sys_sigaltstack(process: "Process", new: int, old: int) -> int:
-    before = process.signals.stack
-    within = process.registers is not None and on_stack(before, process.registers.stack_pointer)
+    thread = process.thread
+    before = thread.stack
+    within = thread.registers is not None and on_stack(before, thread.registers.stack_pointer)
     if new:
         address, flags, size = SIGALTSTACK.unpack(process.memory.read(new, SIGALTSTACK.size))
         if within:
@@ -321,7 +358,7 @@ def sys_sigaltstack(process: "Process", new: int, old: int) -> int:
             address = size = 0
         elif size < MINSIGSTKSZ:
             raise SyscallError(ENOMEM)
-        process.signals.stack = (address, flags, size)
+        thread.stack = (address, flags, size)
     if old:
         address, flags, size = before
         process.memory.write(old, SIGALTSTACK.pack(address, flags | SS_ONSTACK if within else flags, size))
@@ -330,7 +367,7 @@ def sys_sigaltstack(process: "Process", new: int, old: int) -> int:
 
 @syscall("", "hex")
 def sys_rt_sigreturn(process: "Process") -> int:
-    state, registers = process.signals, process.registers
+    thread, registers = process.thread, process.thread.registers
     assert registers is not None
     frame = registers.stack_pointer
     try:
@@ -341,16 +378,25 @@ def sys_rt_sigreturn(process: "Process") -> int:
     registers.put(context)
     address, flags, size = stack
     if are_stack_flags(flags):  # else the guest has changed them, and the kernel leaves the stack as it is
-        state.stack = (address, flags & ~SS_ONSTACK, size)
+        thread.stack = (address, flags & ~SS_ONSTACK, size)
     set_blocked(process, mask)
     return context.x[10]  # which the result of a call would replace
 
 
+def require_signal(number: int) -> None:
+    """A signal that can be sent, or 0, which only asks whether the receiver is there."""
+    if not 0 <= number <= LARGEST:
+        raise SyscallError(EINVAL)
+
+
 @syscall("pid signal")
 def sys_kill(process: "Process", pid: int, number: int) -> int:
-    if pid == os.getpid():
-        return signal_self(process, number, SI_USER)
-    os.kill(pid, number)
+    if pid != os.getpid():
+        os.kill(pid, number)
+        return 0
+    require_signal(number)
+    if number:
+        send_to_process(process, number, sender_info(number, SI_USER))
     return 0
 
 
@@ -358,9 +404,13 @@ def sys_kill(process: "Process", pid: int, number: int) -> int:
 def sys_tkill(process: "Process", tid: int, number: int) -> int:
     if tid <= 0:
         raise SyscallError(EINVAL)
-    if tid == os.getpid():
-        return signal_self(process, number, SI_TKILL)
-    os.kill(tid, number)
+    thread = process.threads.get(tid)
+    if thread is None:
+        os.kill(tid, number)
+        return 0
+    require_signal(number)
+    if number:
+        send_to_thread(process, thread, number, sender_info(number, SI_TKILL))
     return 0
 
 
@@ -368,26 +418,29 @@ def sys_tkill(process: "Process", tid: int, number: int) -> int:
 def sys_tgkill(process: "Process", tgid: int, tid: int, number: int) -> int:
     if tgid <= 0:
         raise SyscallError(EINVAL)
+    if tid in process.threads and tgid != os.getpid():
+        raise SyscallError(ESRCH)
     return sys_tkill(process, tid, number)
 
 
-def signal_self(process: "Process", number: int, code: int) -> int:
-    if not 0 <= number <= LARGEST:
-        raise SyscallError(EINVAL)
+@syscall("pid signal address")
+def sys_rt_sigqueueinfo(process: "Process", pid: int, number: int, info: int) -> int:
+    data = process.memory.read(info, SIGINFO_SIZE)
+    if pid != os.getpid():
+        os.kill(pid, number)
+        return 0
+    require_signal(number)
     if number:
-        send_to_self(process, number, code)
+        send_to_process(process, number, INT.pack(number) + data[INT.size :])
     return 0
 
 
-def signal_queued(process: "Process", *arguments: int) -> int:
-    """rt_sigqueueinfo and rt_tgsigqueueinfo."""
-    pid, number, info = arguments[-3:]
+@syscall("pid pid signal address")
+def sys_rt_tgsigqueueinfo(process: "Process", tgid: int, tid: int, number: int, info: int) -> int:
     data = process.memory.read(info, SIGINFO_SIZE)
-    result = sys_kill(process, pid, number)
-    if number in process.signals.infos and pid == os.getpid():
-        process.signals.infos[number] = number.to_bytes(4, "little") + data[4:]
-    return result
-
-
-register("rt_sigqueueinfo", "pid signal address", signal_queued)
-register("rt_tgsigqueueinfo", "pid pid signal address", signal_queued)
+    thread = process.threads.get(tid)
+    if thread is None or not number:
+        return sys_tgkill(process, tgid, tid, number)
+    require_signal(number)
+    send_to_thread(process, thread, number, INT.pack(number) + data[INT.size :])
+    return 0

@@ -81,7 +81,7 @@ def shared_futex(
 
 @syscall("address")
 def sys_set_tid_address(process: "Process", address: int) -> int:
-    process.clear_child_tid = address
+    process.thread.clear_child_tid = address
     return get_native_id()
 
 
@@ -94,16 +94,17 @@ def sys_gettid(_process: "Process") -> int:
 def sys_set_robust_list(process: "Process", head: int, size: int) -> int:
     if size != ROBUST_LIST_HEAD_SIZE:
         raise SyscallError(EINVAL)
-    process.robust_list = (head, size)
+    process.thread.robust_list = (head, size)
     return 0
 
 
 @syscall("pid address address")
 def sys_get_robust_list(process: "Process", pid: int, head: int, size: int) -> int:
-    if pid and pid != os.getpid():
+    thread = process.threads.get(pid) if pid else process.thread
+    if thread is None:
         os.kill(pid, 0)
         raise SyscallError(EPERM)
-    process.memory.write(head, ULONG.pack(process.robust_list[0]))
+    process.memory.write(head, ULONG.pack(thread.robust_list[0]))
     process.memory.write(size, ULONG.pack(ROBUST_LIST_HEAD_SIZE))
     return 0
 
