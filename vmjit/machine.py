@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from ctypes import addressof
 from dataclasses import dataclass
+from signal import SIG_BLOCK, SIG_SETMASK, pthread_sigmask
 from time import perf_counter
 from typing import TextIO
 
@@ -23,7 +24,8 @@ from vmjit.linux import Exited, Killed, Process
 from vmjit.linux.native_calls import NATIVE_CALLS
 from vmjit.linux.paths import in_sysroot
 from vmjit.linux.signal_frame import UserRegisters
-from vmjit.linux.signals import deliver, fault
+from vmjit.linux.outcome import RESTART
+from vmjit.linux.signals import deliver, fault, take_over
 from vmjit.loader import elf
 from vmjit.memory.address_space import AddressSpace
 
@@ -217,13 +219,17 @@ class Machine:
     def run(self) -> Result:
         """Run until the guest ends or is stopped."""
         began = perf_counter()
+        mask = pthread_sigmask(SIG_BLOCK, ())
         try:
+            take_over(self.process, self.hart.interrupts)
             return self._run()
         except Exited as ended:
             return Result(ended.status, None, None)
         except Killed as killed:
             return Result(None, killed.signal, None)
         finally:
+            self.hart.interrupts.close()
+            pthread_sigmask(SIG_SETMASK, mask)
             self.seconds += perf_counter() - began
             if not self.is_child:
                 self.hart.learn()
@@ -231,16 +237,21 @@ class Machine:
     def _run(self) -> Result:
         abi, layout, words = self.guest.syscall, self.guest.layout, self.hart.words
         number, result = layout.word(abi.number), layout.word(abi.result)
+        pc, interrupt = layout.word("pc"), layout.word("interrupt")
         arguments = [layout.word(name) for name in abi.arguments]
         syscall, run = self.process.syscall, self.hart.run
         signals, thread = self.process.signals, self.process.thread
         while True:
             stop = run()
             if stop.reason is ExitReason.SYSCALL:
-                words[result] = syscall(words[number], [words[i] for i in arguments]) & 0xFFFFFFFFFFFFFFFF
-            elif not self._is_handled(stop):
+                value = syscall(words[number], [words[i] for i in arguments])
+                if value == RESTART:
+                    words[pc] = stop.pc - abi.size
+                else:
+                    words[result] = value & 0xFFFFFFFFFFFFFFFF
+            elif not self._is_handled(stop) and not (stop.reason is ExitReason.LIMIT and words[interrupt]):
                 return self._ended(stop)
-            if signals.pending or thread.pending:
+            if words[interrupt] or signals.pending or thread.pending:
                 deliver(self.process)
 
     def stop(self) -> None:

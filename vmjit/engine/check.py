@@ -62,21 +62,20 @@ class CheckedHart(Hart):
         if stop is not None:
             return stop
         words = self.words
-        limit = words[self._limit]
         while True:
             pc = words[self._pc]
-            if words[self._instret] >= limit:
+            if words[self._instret] >= self.most_instructions or self.is_stopped or self.interrupts.waiting:
                 return Stop(ExitReason.LIMIT, pc, 0)
             words[self._limit] = words[self._instret] + 1
             if self._is_compiled(pc):
                 self._enter_checked(pc)
             else:
                 self.native.enter()
-            words[self._limit] = limit
+            self._resume()
             stop = self.act()
             if stop is None:
                 continue
-            if stop.reason is not ExitReason.LIMIT or limit == 0:
+            if stop.reason is not ExitReason.LIMIT:
                 return stop
             if not self._is_compiled(stop.pc) and stop.pc not in self.asked:
                 self._hot(stop.pc, 0)

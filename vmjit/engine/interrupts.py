@@ -18,7 +18,7 @@ from vmjit.ir.layout import SIGINFO_OFFSET, SIGINFO_SIZE
 if TYPE_CHECKING:
     from vmjit.engine.native import Native
 
-SIG_DFL, SIG_IGN = 0, 1
+CAUSED = frozenset((4, 5, 7, 8, 11))  # by instructions, unless sent: SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV
 _SA_SIGINFO, _SA_ONSTACK = 4, 0x08000000
 _PASSED_FLAGS = 1 | 2  # SA_NOCLDSTOP, SA_NOCLDWAIT: what the host's kernel does for the guest
 
@@ -69,7 +69,7 @@ class Interrupts:
 
     def __init__(self, native: Native, resume: Callable[[], None]) -> None:
         self._words, self._word = native.words, native.layout.word("interrupt")
-        self._handler = native.symbol("interrupt")
+        self._handler, self._fault_handler = native.symbol("interrupt"), native.symbol("fault")
         self._info = native.state.base + SIGINFO_OFFSET
         self._resume = resume
         self._before: dict[int, Action] = {}  # actions of the host that were changed
@@ -78,24 +78,27 @@ class Interrupts:
         self.gate: Callable[..., int] = partial(gate, native.state.base)
 
     @property
-    def waiting(self) -> int:
-        """The number of the signal that waits to be taken, or 0."""
-        number: int = self._words[self._word]
-        return number
+    def waiting(self) -> bool:
+        """Whether a signal waits to be taken."""
+        return self._words[self._word] != 0
+
+    def peek(self) -> tuple[int, bytes] | None:
+        """Number and siginfo of the signal that waits. All others are blocked."""
+        number = self._words[self._word]
+        return (number, ctypes.string_at(self._info, SIGINFO_SIZE)) if number else None
 
     def take(self) -> tuple[int, bytes] | None:
-        """Number and siginfo of the signal that waits. All others are blocked until the mask is set."""
-        number = self._words[self._word]
-        if not number:
-            return None
-        info = ctypes.string_at(self._info, SIGINFO_SIZE)
-        self._words[self._word] = 0
-        self._resume()
-        return number, info
+        """The signal that waits, which does not any more. All others are blocked until the mask is set."""
+        found = self.peek()
+        if found is not None:
+            self._words[self._word] = 0
+            self._resume()
+        return found
 
     def catch(self, number: int, flags: int = 0) -> None:
         """Let this signal wait in the state when it arrives."""
-        self._set(number, native_action(self._handler, flags & _PASSED_FLAGS))
+        handler = self._fault_handler if number in CAUSED else self._handler
+        self._set(number, native_action(handler, flags & _PASSED_FLAGS))
 
     def leave(self, number: int, handler: int, flags: int = 0) -> None:
         """Let the host do what SIG_DFL or SIG_IGN says."""

@@ -14,6 +14,21 @@ from errno import ENOSYS
 from vmjit.linux.abi import NUMBERS
 from vmjit.linux.outcome import Restart, SyscallError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Interrupts(Protocol):
+        """What the engine has for signals of the host, one for each thread of the guest: see engine/interrupts.py."""
+
+        catches: bool
+        gate: Callable[..., int]
+
+        def peek(self) -> tuple[int, bytes] | None: ...
+        def take(self) -> tuple[int, bytes] | None: ...
+        def catch(self, number: int, flags: int = 0) -> None: ...
+        def leave(self, number: int, handler: int, flags: int = 0) -> None: ...
+
 Argument = int | bytes | ctypes.Array[ctypes.c_char] | None
 
 # One letter each for the result and the arguments: int, long, pointer.
@@ -125,12 +140,13 @@ class NoInterrupts:
     """Stands in for the engine's Interrupts while nothing executes the guest: no signal of the host is caught."""
 
     catches = False
-    waiting = 0
     gate = staticmethod(plain_gate)
 
-    def take(self) -> tuple[int, bytes] | None:
+    def peek(self) -> tuple[int, bytes] | None:
         """None: nothing waits."""
         return None
+
+    take = peek
 
     def catch(self, number: int, flags: int = 0) -> None:
         """The guest sends itself what it handles."""

@@ -9,6 +9,9 @@ class SyscallError(Exception):
         self.errno = errno
 
 
+RESTART = -512  # in place of a result: the instruction that made the call is to be executed again; no errno
+
+
 class Restart(Exception):
     """A signal came before the call has done anything, so the call is made when the handler has run."""
 

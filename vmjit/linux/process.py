@@ -19,8 +19,10 @@ from vmjit.errors import MemoryAccessError
 from vmjit.linux.abi import NAMES
 from vmjit.linux.buffers import EXECUTE, PAGE, WRITE
 from vmjit.linux.native_calls import ReservedDescriptors
-from vmjit.linux.outcome import SyscallError
-from vmjit.linux.signals import SIGPIPE, Signals, send_to_self
+from vmjit.linux import host
+from vmjit.linux.outcome import RESTART, Restart, SyscallError
+from vmjit.linux.processes import HiddenChildren
+from vmjit.linux.signals import SIGPIPE, Signals, result_of_interrupted, send_to_self
 from vmjit.linux.stack import map_stack, write_stack
 from vmjit.linux.syscalls import TABLE
 from vmjit.linux.table import Syscall
@@ -84,7 +86,7 @@ class Process:
         self.code = self.data = (0, 0)
         self.strings = (0, 0, 0, 0)
         self.children: set[int] = set()
-        self.hidden_children: set[int] = set()
+        self.hidden_children = HiddenChildren()
         self.reserved_fds = ReservedDescriptors()
         self.vfork_fd: int | None = None
         self._reported: set[str] = set()
@@ -129,7 +131,7 @@ class Process:
         return self.initial_sp
 
     def syscall(self, number: int, args: Sequence[int]) -> int:
-        """Perform a call with six register values; its result, or minus an errno."""
+        """Perform a call with six register values; its result, minus an errno, or RESTART."""
         entry = TABLE.get(number)
         if entry is None:
             return self._unknown(number, args)
@@ -151,6 +153,10 @@ class Process:
             return -error.errno
         except MemoryAccessError:
             return -_EFAULT
+        except Restart:
+            return RESTART
+        except InterruptedError:
+            return result_of_interrupted(self, entry.name)
         except OSError as error:
             if error.errno == EPIPE:
                 send_to_self(self, SIGPIPE)
@@ -160,6 +166,10 @@ class Process:
             return -EINVAL
         except MemoryError:
             return -ENOMEM
+
+    def interruptible(self, name: str, *arguments: host.Argument) -> int:
+        """A system call of the host that may wait. Raises OSError; Restart if a signal was there before it began."""
+        return host.through(self.thread.interrupts.gate, name, *arguments)
 
     def report(self, message: str) -> None:
         """Tell the user, once, what the guest wanted and cannot have."""

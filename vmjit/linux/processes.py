@@ -29,6 +29,7 @@ from vmjit.linux.buffers import path_string, strings
 from vmjit.linux.outcome import Exited, SyscallError
 from vmjit.linux.paths import resolve
 from vmjit.linux.signal_frame import SIGINFO_SIZE
+from vmjit.linux.signals import signals_held
 from vmjit.linux.table import register, syscall
 
 TYPE_CHECKING = False
@@ -55,6 +56,18 @@ MOST_INTERPRETERS = 5  # the kernel's limit of scripts that are the interpreters
 HEAD_SIZE = 256  # BINPRM_BUF_SIZE
 
 
+class HiddenChildren(set[int]):
+    """Children of the emulator's own; `ever` has also those that have ended, of which a signal may still tell."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ever: set[int] = set()
+
+    def add(self, pid: int) -> None:
+        super().add(pid)
+        self.ever.add(pid)
+
+
 def exit_process(_process: "Process", status: int) -> int:
     """exit and exit_group."""
     raise Exited(status & 0xFF)
@@ -77,6 +90,12 @@ def sys_clone(process: "Process", flags: int, stack: int, parent_tid: int, tls: 
         raise SyscallError(EAGAIN)
     if flags & CLONE_NAMESPACES:
         raise SyscallError(EINVAL)
+    with signals_held(process):  # one that was caught would be taken by the child too
+        return fork(process, flags, stack, parent_tid, tls, child_tid)
+
+
+def fork(process: "Process", flags: int, stack: int, parent_tid: int, tls: int, child_tid: int) -> int:
+    """The process is there twice."""
     gate = open_gate() if flags & CLONE_VFORK else None
     process.before_fork()
     try:
