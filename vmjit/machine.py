@@ -22,9 +22,9 @@ from vmjit.guest import GUEST, get
 from vmjit.ir.exits import ExitReason
 from vmjit.linux import Exited, Killed, Process
 from vmjit.linux.native_calls import NATIVE_CALLS
+from vmjit.linux.outcome import RESTART
 from vmjit.linux.paths import in_sysroot
 from vmjit.linux.signal_frame import UserRegisters
-from vmjit.linux.outcome import RESTART
 from vmjit.linux.signals import deliver, fault, take_over
 from vmjit.loader import elf
 from vmjit.memory.address_space import AddressSpace

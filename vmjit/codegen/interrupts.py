@@ -1,8 +1,8 @@
 """How signals of the host reach the guest, as LLVM text: a handler of one, and a way to make system calls that wait.
 
-`interrupt(number, info, context)`, a signal handler, writes the signal into the state that `owner` points to, stops guest
-code at its next jump by a limit of 0, and blocks all other signals until the host has taken this one: what else comes
-stays with the kernel, which knows best what is queued, merged or discarded, and in which order.
+`interrupt(number, info, context)`, a signal handler, writes the signal into the state that `owner` points to, stops
+guest code at its next jump by a limit of 0, and blocks all other signals until the host has taken this one: what else
+comes stays with the kernel, which knows best what is queued, merged or discarded, and in which order.
 
 `gate(state, number, six arguments)` makes a system call unless a signal waits to be taken; then it returns NOT_MADE. A
 signal that arrives between the two, before the kernel has begun with the call, finds the pc in between, and lets the

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
         def catch(self, number: int, flags: int = 0) -> None: ...
         def leave(self, number: int, handler: int, flags: int = 0) -> None: ...
 
-Argument = int | bytes | ctypes.Array[ctypes.c_char] | None
+
+Argument = int | bytes | ctypes.Array[ctypes.c_char] | ctypes.Array[ctypes.c_char_p] | None
 
 # One letter each for the result and the arguments: int, long, pointer.
 _SIGNATURES = {

@@ -16,10 +16,10 @@ from struct import Struct
 from struct import error as StructError
 
 from vmjit.errors import MemoryAccessError
+from vmjit.linux import host
 from vmjit.linux.abi import NAMES
 from vmjit.linux.buffers import EXECUTE, PAGE, WRITE
 from vmjit.linux.native_calls import ReservedDescriptors
-from vmjit.linux import host
 from vmjit.linux.outcome import RESTART, Restart, SyscallError
 from vmjit.linux.processes import HiddenChildren
 from vmjit.linux.signals import SIGPIPE, Signals, result_of_interrupted, send_to_self

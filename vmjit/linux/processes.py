@@ -273,8 +273,8 @@ def execute(process: "Process", path: bytes, argv_address: int, env_address: int
     process.before_fork()  # so that no child of the emulator is started meanwhile
     try:
         end_hidden_children(process)
-        variables = [name + b"=" + value for name, value in for_host.items()]
-        process.interruptible("execve", command[0], pointers(command), pointers(variables))
+        environment = [name + b"=" + value for name, value in for_host.items()]
+        return process.interruptible("execve", command[0], pointers(command), pointers(environment))
     finally:
         process.after_fork_in_parent()
 

@@ -2,7 +2,7 @@
 
 import os
 import time
-from errno import EINVAL, EPERM
+from errno import EPERM
 
 from vmjit.linux import host
 from vmjit.linux.abi import CLOCK_TICKS, INT, RUSAGE_SIZE, TIMES, TIMESPEC, TIMEVAL
