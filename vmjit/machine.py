@@ -9,13 +9,13 @@ import os
 from collections.abc import Mapping, Sequence
 from ctypes import addressof
 from dataclasses import dataclass
-from signal import SIG_BLOCK, SIG_SETMASK, pthread_sigmask
 from time import perf_counter
 from typing import TextIO
 
 from vmjit.debug import Settings
 from vmjit.engine.cache import Cache, version_of
 from vmjit.engine.hart import CALLS_HOT, Hart, Stop, Tier
+from vmjit.engine.interrupts import set_mask
 from vmjit.engine.service import Service
 from vmjit.errors import ElfError
 from vmjit.guest import GUEST, get
@@ -26,6 +26,7 @@ from vmjit.linux.outcome import RESTART
 from vmjit.linux.paths import in_sysroot
 from vmjit.linux.signal_frame import UserRegisters
 from vmjit.linux.signals import deliver, fault, take_over
+from vmjit.linux.time_calls import end_timers
 from vmjit.loader import elf
 from vmjit.memory.address_space import AddressSpace
 
@@ -219,7 +220,7 @@ class Machine:
     def run(self) -> Result:
         """Run until the guest ends or is stopped."""
         began = perf_counter()
-        mask = pthread_sigmask(SIG_BLOCK, ())
+        mask = set_mask(None)
         try:
             take_over(self.process, self.hart.interrupts)
             return self._run()
@@ -228,8 +229,9 @@ class Machine:
         except Killed as killed:
             return Result(None, killed.signal, None)
         finally:
+            end_timers(self.process)
             self.hart.interrupts.close()
-            pthread_sigmask(SIG_SETMASK, mask)
+            set_mask(mask)
             self.seconds += perf_counter() - began
             if not self.is_child:
                 self.hart.learn()

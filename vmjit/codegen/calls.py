@@ -27,11 +27,7 @@ Call = tuple[int, str, tuple[str, ...]]
 ADDRESSES = 1 << ADDRESS_BITS
 PAIR = 16  # bytes of struct timespec, timeval or iovec
 MOST_VECTORS = 8  # of readv and writev; libraries use two
-AGAIN = (
-    NOT_MADE,
-    -EINTR,
-    -EPIPE,
-)  # the world makes the call again, as it looks at signals or sends one
+AGAIN = (NOT_MADE, -EINTR, -EPIPE)  # the world makes the call then: it looks at signals, or sends one
 CLOCK_REALTIME = 0
 FUTEX_WAITS, FUTEX_WAKE = (128, 128 + 9, 128 + 9 + 256), 128 + 1  # WAIT and WAIT_BITSET, private, by either clock
 

@@ -7,7 +7,6 @@ until take(); whoever takes it also sets the mask anew, by a call through `gate`
 from __future__ import annotations
 
 import ctypes
-import signal
 from _thread import start_new_thread
 from collections.abc import Callable
 from functools import partial
@@ -20,9 +19,14 @@ if TYPE_CHECKING:
 
 CAUSED = frozenset((4, 5, 7, 8, 11))  # by instructions, unless sent: SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV
 _SA_SIGINFO, _SA_ONSTACK = 4, 0x08000000
+_SIG_SETMASK = 2
 _PASSED_FLAGS = 1 | 2  # SA_NOCLDSTOP, SA_NOCLDWAIT: what the host's kernel does for the guest
 
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+Mask = ctypes.c_uint64 * 16  # sigset_t of libc
+EVERYTHING = Mask(*[0xFFFFFFFFFFFFFFFF] * 16)
 
 
 class Action(ctypes.Structure):
@@ -30,7 +34,7 @@ class Action(ctypes.Structure):
 
     _fields_ = (
         ("handler", ctypes.c_void_p),
-        ("mask", ctypes.c_uint64 * 16),
+        ("mask", Mask),
         ("flags", ctypes.c_int),
         ("restorer", ctypes.c_void_p),
     )
@@ -46,16 +50,23 @@ def set_action(number: int, action: Action) -> Action:
 
 def native_action(handler: int, flags: int = 0) -> Action:
     """That of a handler in native code, during which other signals wait."""
-    return Action(handler, (ctypes.c_uint64 * 16)(*[0xFFFFFFFFFFFFFFFF] * 16), flags | _SA_SIGINFO | _SA_ONSTACK)
+    return Action(handler, EVERYTHING, flags | _SA_SIGINFO | _SA_ONSTACK)
+
+
+def set_mask(mask: Mask | None) -> Mask:
+    """Block these signals in the current thread, or leave it at what it blocks; what it blocked before."""
+    before = Mask()
+    _libc.pthread_sigmask(_SIG_SETMASK, mask, before)
+    return before
 
 
 def start_thread(function: Callable[..., object], *arguments: object) -> None:
     """A thread of the emulator's own, to which the kernel gives no signals. Raises RuntimeError."""
-    before = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+    before = set_mask(EVERYTHING)
     try:
         start_new_thread(function, arguments)
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        set_mask(before)
 
 
 class Interrupts:

@@ -55,8 +55,8 @@ def sys_pselect6(
     size = (count + 63) // 64 * 8
     addresses = (readable, writable, exceptional)
     sets = [host.filled(process.memory.read(address, size)) if address else None for address in addresses]
-    host_mask = host_set(wanted)
-    second = None if host_mask is None else SET_AND_SIZE.pack(host.address(host_mask), ULONG.size)
+    host_mask = host.filled(host_set(wanted) or b"")
+    second = SET_AND_SIZE.pack(host.address(host_mask) if host_mask else 0, ULONG.size)
     with temporary_mask(process, wanted):
         result = process.interruptible("pselect6", count, *sets, limit, second)
     for address, bits in zip(addresses, sets, strict=True):

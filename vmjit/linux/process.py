@@ -85,6 +85,7 @@ class Process:
         # Start and end of the program's code and data; of arguments, then environment: for /proc.
         self.code = self.data = (0, 0)
         self.strings = (0, 0, 0, 0)
+        self.timers: set[int] = set()  # those of timer_create
         self.children: set[int] = set()
         self.hidden_children = HiddenChildren()
         self.reserved_fds = ReservedDescriptors()
@@ -115,6 +116,7 @@ class Process:
     def begin_as_child(self) -> None:
         """In a forked child, whose only thread is the one that forked, and which has no children or signals yet."""
         self.children.clear()
+        self.timers.clear()
         self.hidden_children.clear()
         self.threads.clear()
         self.begin_thread(self.thread)

@@ -11,7 +11,6 @@ import signal
 from _thread import RLock
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from ctypes import Array, c_char
 from errno import EINTR, EINVAL, ENOMEM, EPERM
 
 from vmjit.errors import MemoryAccessError
@@ -336,9 +335,9 @@ def set_blocked(process: "Process", mask: int) -> None:
             send_to_self(process, number)
 
 
-def host_set(mask: int | None) -> "Array[c_char] | None":
+def host_set(mask: int | None) -> bytes | None:
     """A set of signals for the host's thread, without those that it must not block; None stays NULL."""
-    return None if mask is None else host.filled(ULONG.pack(mask & ~NEVER_BLOCKED))
+    return None if mask is None else ULONG.pack(mask & ~NEVER_BLOCKED)
 
 
 def show_mask(process: "Process") -> None:

@@ -19,6 +19,7 @@ TIMER_ABSTIME = 1
 LONGEST_SLEEP = 1 << 30  # seconds in one host sleep; time.sleep refuses what does not fit its clock
 ITIMERVAL_SIZE = ITIMERSPEC_SIZE = 32
 SIGEVENT_SIZE = 64
+ITIMERS = (0, 1, 2)  # ITIMER_REAL, VIRTUAL, PROF
 CLOCK_MONOTONIC = time.CLOCK_MONOTONIC
 
 pack_timespec = TIMESPEC.pack
@@ -119,6 +120,7 @@ def sys_timer_create(process: "Process", clock: int, event: int, timer: int) -> 
     process.memory.write(timer, made.raw)  # a timer that nobody knows of would stay
     host.system_call("timer_create", clock, process.memory.read(event, SIGEVENT_SIZE) if event else None, made)
     process.memory.write(timer, made.raw)
+    process.timers.update(INT.unpack(made.raw))
     return 0
 
 
@@ -145,8 +147,18 @@ def sys_timer_getoverrun(_process: "Process", timer: int) -> int:
 
 
 @syscall("int")
-def sys_timer_delete(_process: "Process", timer: int) -> int:
-    return host.system_call("timer_delete", timer)
+def sys_timer_delete(process: "Process", timer: int) -> int:
+    result = host.system_call("timer_delete", timer)
+    process.timers.discard(timer)
+    return result
+
+
+def end_timers(process: "Process") -> None:
+    """When the guest ends, and the process of the host goes on."""
+    for which in ITIMERS:
+        host.call("setitimer", which, bytes(ITIMERVAL_SIZE), None)
+    for timer in process.timers:
+        host.system_call("timer_delete", timer)
 
 
 def not_permitted(_process: "Process", *_arguments: int) -> int:
