@@ -53,7 +53,7 @@ def native_action(handler: int, flags: int = 0) -> Action:
     return Action(handler, EVERYTHING, flags | _SA_SIGINFO | _SA_ONSTACK)
 
 
-def set_mask(mask: Mask | None) -> Mask:
+def set_mask(mask: ctypes.Array[ctypes.c_uint64] | None) -> ctypes.Array[ctypes.c_uint64]:
     """Block these signals in the current thread, or leave it at what it blocks; what it blocked before."""
     before = Mask()
     _libc.pthread_sigmask(_SIG_SETMASK, mask, before)
