@@ -22,9 +22,10 @@ from vmjit.engine.cache import Region as Compiled
 from vmjit.engine.compile import LLVM_PASSES
 from vmjit.engine.formation import Former, Plan
 from vmjit.engine.interpreter import places_of, trace_handler
-from vmjit.engine.native import FOREVER, Native
+from vmjit.engine.native import Native
 from vmjit.engine.reference import ReferenceMemory
 from vmjit.engine.regions import SYMBOL, Regions
+from vmjit.engine.state import FOREVER
 from vmjit.engine.trace import Tracer
 from vmjit.engine.translate import translate
 from vmjit.guest import Guest

@@ -6,26 +6,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from _thread import allocate_lock
+from collections.abc import Callable, Mapping, Sequence
 from ctypes import addressof
 from dataclasses import dataclass
-from time import perf_counter
+from time import monotonic, perf_counter, sleep
 from typing import TextIO
 
 from vmjit.debug import Settings
 from vmjit.engine.cache import Cache, version_of
 from vmjit.engine.hart import CALLS_HOT, Hart, Stop, Tier
-from vmjit.engine.interrupts import set_mask
+from vmjit.engine.interrupts import EVERYTHING, set_mask
 from vmjit.engine.service import Service
 from vmjit.errors import ElfError
 from vmjit.guest import GUEST, get
 from vmjit.ir.exits import ExitReason
-from vmjit.linux import Exited, Killed, Process
+from vmjit.linux import Exited, Killed, Process, Thread, ThreadExited
 from vmjit.linux.native_calls import NATIVE_CALLS
 from vmjit.linux.outcome import RESTART
 from vmjit.linux.paths import in_sysroot
 from vmjit.linux.signal_frame import UserRegisters
-from vmjit.linux.signals import deliver, fault, take_over
+from vmjit.linux.signals import begin_thread, deliver, fault, take_over
 from vmjit.linux.time_calls import end_timers
 from vmjit.loader import elf
 from vmjit.memory.address_space import AddressSpace
@@ -43,6 +44,8 @@ SIGNALS = {
 ACCESSES = (ExitReason.FAULT, ExitReason.MISALIGNED)  # their argument is an address
 # si_code: ILL_ILLOPC, TRAP_BRKPT and BUS_ADRALN are all the first of their kind.
 FIRST_CODE, SEGV_MAPERR, SEGV_ACCERR, BUS_ADRERR = 1, 1, 2, 2
+LOOK_SECONDS, IDLE_SECONDS = 0.001, 0.01  # how often it is looked whether other threads have ended
+PATIENCE_SECONDS = 1.0  # with threads that wait in the host for what nothing interrupts
 NAMES = {SIGILL: "illegal instruction", SIGTRAP: "breakpoint", SIGBUS: "bus error", SIGSEGV: "segmentation fault"}
 
 
@@ -72,26 +75,36 @@ def _hart_class(settings: Settings) -> type[Hart]:
     return CheckedHart
 
 
+def exit_as(result: Result) -> None:
+    """End the host's process as the guest's ended."""
+    if result.signal is not None:
+        os.kill(os.getpid(), result.signal)
+    os._exit(result.code or 0)
+
+
 class RegisterText:
     """The registers as text, made only when it is shown."""
 
-    def __init__(self, machine: Machine) -> None:
-        self.machine = machine
+    def __init__(self, hart: Hart) -> None:
+        self.hart = hart
 
     def __str__(self) -> str:
-        guest, words = self.machine.guest, self.machine.hart.words
+        guest, words = self.hart.guest, self.hart.words
         values = [f"{name:>6} {words[guest.layout.word(name)]:016x}" for name in guest.registers]
         return "\n".join(" ".join(values[i : i + 4]) for i in range(0, len(values), 4))
 
 
 class Machine:
-    """One user-mode process.
+    """One user-mode process. Its first thread runs in the host thread that calls run(), the others in their own.
 
     tier, sync        see Tier; sync waits for each compilation
     argv              arguments after the program's name; argv0 replaces the name
     env               the guest's environment, the host's by default
     sysroot           where absolute paths are looked for first, the dynamic linker's too; else that of the settings
-    max_instructions  the run stops at the first jump after that many
+    max_instructions  the run stops at the first jump after that many of one thread
+
+    `finish` ends the host's process: one that the guest forked from another thread than the first, when its guest has
+    ended, and this one when the first thread waits for what nothing interrupts.
     """
 
     def __init__(
@@ -151,6 +164,15 @@ class Machine:
             program=version_of(path),
         )
         self.hart.set_limit(max_instructions)
+        self.leader = self.process.thread  # its host thread tells how the guest ended
+        self.harts = {self.leader: self.hart}  # of the threads that have not ended
+        self.result: Result | None = None  # once the guest is to end
+        self.error: BaseException | None = None  # a defect that showed in a thread, to be raised by run()
+        self.finish: Callable[[Result], object] | None = None
+        self.statuses: dict[Thread, int] = {}  # with which single threads have ended
+        self.is_concluding = False  # the leader has ended
+        self.has_lost_threads = False  # some wait for what nothing interrupts
+        self._ending = allocate_lock()
         self.seconds = 0.0
         self.is_child = False  # made by a fork of the guest
         try:
@@ -182,6 +204,8 @@ class Machine:
         process.flush_code = self.hart.code_changed
         process.make_faults_precise = self.hart.make_precise
         process.thread.registers = UserRegisters(words, guest.layout.word, guest.trap_sets)
+        process.thread.interrupt = self.hart.interrupt
+        process.new_thread = self._new_thread
         process.before_fork = self._lock_for_fork
         process.after_fork_in_parent = self._unlock_after_fork
         process.after_fork_in_child = self._begin_as_child
@@ -202,18 +226,25 @@ class Machine:
         """
         self.service.lock_for_fork()
         self.memory.lock.acquire()
+        self.hart.native.exclusive.acquire()
         self.hart.regions.lock.acquire()
 
     def _unlock_after_fork(self) -> None:
         self.hart.regions.lock.release()
+        self.hart.native.exclusive.release()
         self.memory.lock.release()
         self.service.unlock_after_fork()
 
     def _begin_as_child(self) -> None:
         """What the parent asked its worker for will never come here."""
         self.hart.regions.lock.release()
+        self.hart.native.exclusive.release()
         self.memory.lock.release()
         self.service.abandon()
+        self.leader = self.process.thread
+        self.hart = self.harts[self.leader]
+        self.harts = {self.leader: self.hart}
+        self._ending = allocate_lock()
         self.hart.begin_as_child()
         self.is_child = True
 
@@ -221,13 +252,12 @@ class Machine:
         """Run until the guest ends or is stopped."""
         began = perf_counter()
         mask = set_mask(None)
+        self.result, self.process.is_ending, self.is_concluding = None, False, False
+        self.process.begin_thread(self.leader)
+        take_over(self.process, self.hart.interrupts)
         try:
-            take_over(self.process, self.hart.interrupts)
-            return self._run()
-        except Exited as ended:
-            return Result(ended.status, None, None)
-        except Killed as killed:
-            return Result(None, killed.signal, None)
+            self._run_thread(self.leader)
+            return self._conclude()
         finally:
             end_timers(self.process)
             self.hart.interrupts.close()
@@ -236,13 +266,89 @@ class Machine:
             if not self.is_child:
                 self.hart.learn()
 
-    def _run(self) -> Result:
-        abi, layout, words = self.guest.syscall, self.guest.layout, self.hart.words
+    def _new_thread(self, thread: Thread, maker: Thread) -> Callable[[], None]:
+        """A hook of the process."""
+        hart = self.harts[maker].sibling()
+        thread.registers = UserRegisters(hart.words, self.guest.layout.word, self.guest.trap_sets)
+        thread.interrupt, thread.interrupts = hart.interrupt, hart.interrupts
+        self.harts[thread] = hart
+
+        def run() -> None:
+            self._run_thread(thread)
+            if thread is self.leader:  # of a process that it forked
+                (self.finish or exit_as)(self._conclude())
+            hart.end()
+            del self.harts[thread]
+            if self.result is not None:
+                self._await_leader(self.result)
+
+        return run
+
+    def _run_thread(self, thread: Thread) -> None:
+        """Run a thread in the current host thread, until it or the guest ends."""
+        result = None
+        try:
+            hart = self.harts[thread]
+            hart.begin()
+            begin_thread(self.process)
+            result = self._run(hart, thread)
+        except ThreadExited as ended:
+            self.statuses[thread] = ended.status
+        except Exited as ended:
+            result = Result(ended.status, None, None)
+        except Killed as killed:
+            result = Result(None, killed.signal, None)
+        except BaseException as error:
+            self.error, result = error, Result(None, None, None)
+        if result is not None:
+            self._end(result)
+        if self.result is None or self.result.code is not None:  # else it may go on in another run
+            set_mask(EVERYTHING)  # signals are for other threads now
+            self.process.end_thread()
+
+    def _end(self, result: Result) -> None:
+        """All threads are to end, because of the current one, unless they were already."""
+        with self._ending:
+            self.result = self.result or result
+            self.process.is_ending = True
+        self._interrupt_others()
+
+    def _interrupt_others(self) -> None:
+        for thread, hart in tuple(self.harts.items()):
+            if thread is not self.process.thread:
+                hart.interrupt()
+
+    def _conclude(self) -> Result:
+        """In the leader, which has ended: wait for all others."""
+        self.is_concluding = True
+        patience = monotonic() + PATIENCE_SECONDS
+        while len(self.harts) > 1 and not self.has_lost_threads:
+            sleep(LOOK_SECONDS if self.result else IDLE_SECONDS)
+            if self.result is None:
+                patience = monotonic() + PATIENCE_SECONDS
+            else:
+                self._interrupt_others()
+                self.has_lost_threads = monotonic() > patience
+        if self.error is not None:
+            raise self.error
+        return self.result or Result(self.statuses.get(self.leader, 0), None, None)
+
+    def _await_leader(self, result: Result) -> None:
+        """In another thread that has ended: see to it that the leader does."""
+        patience = monotonic() + PATIENCE_SECONDS
+        while not self.is_concluding:
+            sleep(LOOK_SECONDS)
+            self.harts[self.leader].interrupt()
+            if self.finish is not None and monotonic() > patience:
+                self.finish(result)
+
+    def _run(self, hart: Hart, thread: Thread) -> Result | None:
+        """How the guest ended; None if it ended because of another thread."""
+        abi, layout, words = self.guest.syscall, self.guest.layout, hart.words
         number, result = layout.word(abi.number), layout.word(abi.result)
         pc, interrupt = layout.word("pc"), layout.word("interrupt")
         arguments = [layout.word(name) for name in abi.arguments]
-        syscall, run = self.process.syscall, self.hart.run
-        signals, thread = self.process.signals, self.process.thread
+        syscall, run, signals = self.process.syscall, hart.run, self.process.signals
         while True:
             stop = run()
             if stop.reason is ExitReason.SYSCALL:
@@ -251,8 +357,11 @@ class Machine:
                     words[pc] = stop.pc - abi.size
                 else:
                     words[result] = value & 0xFFFFFFFFFFFFFFFF
-            elif not self._is_handled(stop) and not (stop.reason is ExitReason.LIMIT and words[interrupt]):
-                return self._ended(stop)
+            elif stop.reason is ExitReason.INTERRUPT:
+                if self.result is not None:
+                    return None
+            elif not self._is_handled(stop):
+                return self._ended(hart, stop)
             if words[interrupt] or signals.pending or thread.pending:
                 deliver(self.process)
 
@@ -272,12 +381,12 @@ class Machine:
         address = stop.argument if stop.reason in ACCESSES else stop.pc
         return fault(self.process, signal, code, address)
 
-    def _ended(self, stop: Stop) -> Result:
+    def _ended(self, hart: Hart, stop: Stop) -> Result:
         if stop.reason is ExitReason.LIMIT:
             return Result(None, None, f"stopped after {self.hart.instructions} instructions at {self.where(stop.pc)}")
         signal = _signal_of(stop)
         about = f" on address {stop.argument:#x}" if stop.reason in ACCESSES else ""
-        self.settings.dump("guest-error", RegisterText(self))
+        self.settings.dump("guest-error", RegisterText(hart))
         return Result(None, signal, f"{NAMES[signal]}{about} at {self.where(stop.pc)}{self.text_at(stop.pc)}")
 
     def where(self, pc: int) -> str:
@@ -312,5 +421,7 @@ class Machine:
     def close(self) -> None:
         """Give back memory and end the worker."""
         self.service.close()
+        if self.has_lost_threads:
+            return  # they may come back to it
         self.hart.close()
         self.memory.close()

@@ -15,8 +15,9 @@ from random_ir import FIELDS, HANDLED_SIZE, LAYOUT, NOTED_BLOCK, NOTED_PC, REGIS
 from vmjit.codegen.lower import CONVENTION, PARAMETERS, Handler, Place, lower_handler, lower_region
 from vmjit.codegen.runtime import leave, pc_of_slot, runtime
 from vmjit.engine.compile import LLVM_PASSES
-from vmjit.engine.native import FOREVER, Native
+from vmjit.engine.native import Native
 from vmjit.engine.reference import GuestFault, ReferenceMemory
+from vmjit.engine.state import FOREVER
 from vmjit.ir.block import Region
 from vmjit.ir.exits import ExitReason
 from vmjit.ir.interpret import compile_region

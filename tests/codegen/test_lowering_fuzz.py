@@ -33,7 +33,7 @@ from shrink_ir import shrink
 from vmjit.codegen import lower, operations
 from vmjit.codegen.native import INTERPRETED_ONLY
 from vmjit.codegen.operations import LOWER
-from vmjit.engine.native import FOREVER
+from vmjit.engine.state import FOREVER
 from vmjit.ir.block import Region, Terminator, Value
 from vmjit.ir.emit import Emitter
 from vmjit.ir.ops import CHAINS, OPS, ORDERS

@@ -611,7 +611,7 @@ def test_regions_of_a_library_come_with_it(tmp_path: Path) -> None:
                 hart.memory.protect(CODE, PAGE, READ | EXECUTE)
             assert hart.run().reason is ExitReason.SYSCALL and word(hart, "status") == 55
             assert (hart.counters.exits["HOT"] == 0) == is_late
-            hart.is_learned = False
+            hart.shared.is_learned = False
             hart.learn()
 
 
@@ -627,7 +627,7 @@ def test_regions_of_a_library_that_did_not_come_are_kept_for_later_runs(tmp_path
             hart.recall()
             if is_there:
                 assert hart.run().reason is ExitReason.SYSCALL
-            hart.is_learned = False
+            hart.shared.is_learned = False
             hart.learn()
         assert [kept.pc for kept in cache.get_program("it", hart.variant).regions] == [CODE + 8]
 

@@ -10,7 +10,8 @@ import toy
 from machines import CODE, DATA, PAGE, MakeNative, assemble, interpreter_of, memory_with
 
 from vmjit.engine.code import Code
-from vmjit.engine.native import FOREVER, Native
+from vmjit.engine.native import Native
+from vmjit.engine.state import FOREVER
 from vmjit.ir.exits import ExitReason
 from vmjit.ir.layout import INTERPRETER_SIZE
 from vmjit.jit.blob import Blob

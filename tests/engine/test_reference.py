@@ -7,8 +7,8 @@ import pytest
 import toy
 from machines import CODE, DATA, LOOP, PAGE, assemble, guest_named, memory_with
 
-from vmjit.engine.native import FOREVER
 from vmjit.engine.reference import GuestFault, Reference, ReferenceMemory
+from vmjit.engine.state import FOREVER
 from vmjit.ir.exits import ExitReason
 from vmjit.memory.address_space import READ, WRITE
 

@@ -7,8 +7,8 @@ import toy
 from machines import CODE, DATA, LOOP, assemble, code_at, guest_named, memory_with
 
 from vmjit.engine.formation import Former, Plan
-from vmjit.engine.native import FOREVER
 from vmjit.engine.reference import Reference, ReferenceMemory
+from vmjit.engine.state import FOREVER
 from vmjit.engine.trace import Tracer
 from vmjit.engine.translate import MOST_COPIES, translate
 from vmjit.ir.block import Region

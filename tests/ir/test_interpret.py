@@ -25,6 +25,9 @@ class Memory:
     def store(self, address: int, size: int, value: int) -> None:
         raise AssertionError
 
+    def exchange(self, address: int, size: int, expected: int, new: int) -> bool:
+        raise AssertionError
+
     def clock(self) -> int:
         return 1234
 

@@ -142,13 +142,6 @@ def test_children_of_the_emulator_stay_hidden(guest: Guest) -> None:
     assert os.waitpid(mine, 0)[0] == mine
 
 
-def test_threads_are_refused(guest: Guest, capfd: pytest.CaptureFixture[str]) -> None:
-    assert guest.call("clone", THREAD | VM, 0x60000) == -errno.EAGAIN
-    assert "threads are not supported" in capfd.readouterr().err
-    assert guest.call("clone3", 0, 0) == -errno.ENOSYS
-    assert capfd.readouterr().err == ""
-
-
 def elf(machine: int = 243, kind: int = 2) -> bytes:
     return b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HH", kind, machine) + bytes(44)
 

@@ -1,35 +1,232 @@
 import errno
 import os
+import signal
 import struct
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
 from tests.linux.conftest import Guest
+from vmjit.engine.state import handle_kicks, kick
+from vmjit.guest import get
+from vmjit.linux import Exited, Thread, ThreadExited
+from vmjit.linux.signal_frame import UserRegisters
 
-WAIT, WAKE, WAIT_BITSET, PRIVATE = 0, 1, 9, 128
+WAIT, WAKE, REQUEUE, CMP_REQUEUE, WAKE_OP, WAIT_BITSET, WAKE_BITSET, LOCK_PI = 0, 1, 3, 4, 5, 9, 10, 6
+PRIVATE, REALTIME = 128, 256
+WAITERS, OWNER_DIED = 1 << 31, 1 << 30
+THREAD = 0x3D0F00  # what pthread_create passes: VM FS FILES SIGHAND THREAD SYSVSEM SETTLS PARENT_SETTID CHILD_CLEARTID
+STACK, TLS = 0x60000, 0x70000
 
 
 def word(guest: Guest, value: int) -> int:
     return guest.put(struct.pack("<I", value))
 
 
-def test_private_futex(guest: Guest, capfd: pytest.CaptureFixture[str]) -> None:
+def value_at(guest: Guest, address: int) -> int:
+    return int.from_bytes(guest.memory.read(address, 4), "little")
+
+
+class Waiter:
+    """A thread of the guest that makes one call, and is asleep in it when this is made."""
+
+    def __init__(self, guest: Guest, name: str, *arguments: int) -> None:
+        self.result: int | None = None
+        self.tid = 0
+
+        def run() -> None:
+            guest.process.begin_thread(Thread())
+            self.tid = threading.get_native_id()
+            self.result = guest.call(name, *arguments)
+            guest.process.end_thread()
+
+        self.thread = threading.Thread(target=run)
+        self.thread.start()
+        while not self.tid or self.state() != "S":
+            assert self.thread.is_alive()
+            time.sleep(0.001)
+        time.sleep(0.005)
+
+    def state(self) -> str:
+        with open(f"/proc/self/task/{self.tid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0]
+
+    def join(self) -> int | None:
+        self.thread.join(5)
+        assert not self.thread.is_alive()
+        return self.result
+
+
+@pytest.mark.parametrize("scope", [0, PRIVATE])
+def test_futex(guest: Guest, scope: int) -> None:
     at = word(guest, 5)
     short = guest.put(struct.pack("<qq", 0, 5_000_000))
-    assert guest.call("futex", at, WAKE | PRIVATE, 1) == 0
-    assert guest.call("futex", at, WAIT | PRIVATE, 4) == -errno.EAGAIN
+    assert guest.call("futex", at, WAKE | scope, 1) == 0
+    assert guest.call("futex", at, WAIT | scope, 4) == -errno.EAGAIN
     before = time.monotonic()
-    assert guest.call("futex", at, WAIT | PRIVATE, 5, short) == -errno.ETIMEDOUT
+    assert guest.call("futex", at, WAIT | scope, 5, short) == -errno.ETIMEDOUT
     assert time.monotonic() - before >= 0.005
-    assert guest.call("futex", at, WAIT_BITSET | PRIVATE, 5, short, 0, 0xFFFFFFFF) == -errno.ETIMEDOUT
-    assert capfd.readouterr().err == ""
-    assert guest.call("futex", at, WAIT | PRIVATE, 5) == -errno.EAGAIN
-    assert "wait for ever" in capfd.readouterr().err
-    assert guest.call("futex", at + 1, WAKE | PRIVATE, 1) == -errno.EINVAL
-    assert guest.call("futex", 0x9000000, WAIT | PRIVATE, 1) == -errno.EFAULT
-    assert guest.call("futex", at, 77 | PRIVATE, 1) == -errno.ENOSYS
+    assert guest.call("futex", at, WAIT_BITSET | scope, 5, short, 0, 0xFFFFFFFF) == -errno.ETIMEDOUT
+    assert guest.call("futex", at, WAIT_BITSET | scope | REALTIME, 5, short, 0, 1) == -errno.ETIMEDOUT
+    assert guest.call("futex", at, WAIT_BITSET | scope, 5, short, 0, 0) == -errno.EINVAL
+    assert guest.call("futex", at + 1, WAKE | scope, 1) == -errno.EINVAL
+    assert guest.call("futex", 0x9000000, WAIT | scope, 1) == -errno.EFAULT
+    assert guest.call("futex", at, WAIT | scope, 5, guest.put(struct.pack("<qq", 0, -1))) == -errno.EINVAL
+    for operation in (77, LOCK_PI):
+        assert guest.call("futex", at, operation | scope, 1) == -errno.ENOSYS
+
+
+def test_a_point_in_time_of_the_real_clock(guest: Guest) -> None:
+    at = word(guest, 5)
+    wanted = time.time_ns() + 10_000_000
+    limit = guest.put(struct.pack("<qq", *divmod(wanted, 1_000_000_000)))
+    assert guest.call("futex", at, WAIT_BITSET | PRIVATE | REALTIME, 5, limit, 0, 1) == -errno.ETIMEDOUT
+    assert time.time_ns() >= wanted
+
+
+def test_a_futex_wakes_as_many_as_it_is_told(guest: Guest) -> None:
+    at = word(guest, 5)
+    waiters = [Waiter(guest, "futex", at, WAIT | PRIVATE, 5) for _ in range(3)]
+    assert guest.call("futex", at, WAKE | PRIVATE, 2) == 2
+    assert guest.call("futex", at, WAKE | PRIVATE, 2) == 1
+    assert [waiter.join() for waiter in waiters] == [0, 0, 0]
+
+
+def test_a_futex_wakes_whom_the_bits_choose(guest: Guest) -> None:
+    at = word(guest, 5)
+    first, second = (Waiter(guest, "futex", at, WAIT_BITSET | PRIVATE, 5, 0, 0, bits) for bits in (1, 2))
+    assert guest.call("futex", at, WAKE_BITSET | PRIVATE, 9, 0, 0, 4) == 0
+    assert guest.call("futex", at, WAKE_BITSET | PRIVATE, 9, 0, 0, 2) == 1
+    assert second.join() == 0 and first.result is None
+    assert guest.call("futex", at, WAKE_BITSET | PRIVATE, 9, 0, 0, 1) == 1
+    assert first.join() == 0
+
+
+def test_waiters_move_to_another_futex(guest: Guest) -> None:
+    at, other = word(guest, 5), word(guest, 6)
+    waiters = [Waiter(guest, "futex", at, WAIT | PRIVATE, 5) for _ in range(3)]
+    assert guest.call("futex", at, CMP_REQUEUE | PRIVATE, 1, 5, other, 4) == -errno.EAGAIN
+    assert guest.call("futex", at, CMP_REQUEUE | PRIVATE, 1, 5, other, 5) == 3  # woken and moved
+    assert guest.call("futex", at, WAKE | PRIVATE, 9) == 0
+    assert guest.call("futex", other, REQUEUE | PRIVATE, 1, 0, at) == 1
+    assert guest.call("futex", other, WAKE | PRIVATE, 9) == 1
+    assert [waiter.join() for waiter in waiters] == [0, 0, 0]
+    assert guest.call("futex", at, REQUEUE | PRIVATE, 1, 1, other + 2) == -errno.EINVAL
+
+
+def test_a_wake_that_computes(guest: Guest) -> None:
+    at, other = word(guest, 5), word(guest, 6)
+    waiters = [Waiter(guest, "futex", address, WAIT | PRIVATE, value) for address, value in ((at, 5), (other, 6))]
+    add_2_and_wake_if_6 = 1 << 28 | 2 << 12 | 6
+    assert guest.call("futex", at, WAKE_OP | PRIVATE, 1, 1, other, add_2_and_wake_if_6) == 2
+    assert [waiter.join() for waiter in waiters] == [0, 0]
+    assert value_at(guest, other) == 8
+
+
+def test_a_signal_interrupts_a_wait(guest: Guest) -> None:
+    at = word(guest, 5)
+    waiter = Waiter(guest, "futex", at, WAIT | PRIVATE, 5)
+    thread = guest.process.threads[waiter.tid]
+    handle_kicks()
+    kick(thread.tid)
+    time.sleep(0.01)
+    assert waiter.result is None, "nothing was sent"
+    thread.interrupt = lambda: kick(thread.tid)
+    guest.call("rt_sigaction", signal.SIGUSR1, guest.put(struct.pack("<QQQ", 0x10000, 0, 0)), 0, 8)
+    assert guest.call("tgkill", os.getpid(), waiter.tid, signal.SIGUSR1) == 0
+    assert waiter.join() == -errno.EINTR
+
+
+def test_the_end_of_a_thread_releases_its_robust_locks(guest: Guest) -> None:
+    """The list has two locks, of which one is somebody else's, and one is being taken."""
+    head, first, second, third = (guest.space(24) for _ in range(4))
+    tids: list[int] = []
+
+    def run() -> None:
+        thread = Thread()
+        guest.process.begin_thread(thread)
+        tid = thread.tid
+        tids.append(tid)
+        guest.memory.write(head, struct.pack("<QqQ", first, 8, third))
+        guest.memory.write(first, struct.pack("<QI", second, tid | WAITERS))
+        guest.memory.write(second, struct.pack("<QI", head, 77))
+        guest.memory.write(third, struct.pack("<QI", 0, tid))
+        guest.call("set_robust_list", head, 24)
+        begun.set()
+        end.wait(5)
+        guest.process.end_thread()
+
+    begun, end = threading.Event(), threading.Event()
+    running = threading.Thread(target=run)
+    running.start()
+    assert begun.wait(5)
+    waiter = Waiter(guest, "futex", first + 8, WAIT, tids[0] | WAITERS)
+    end.set()
+    running.join(5)
+    assert waiter.join() == 0
+    assert [value_at(guest, at + 8) for at in (first, second, third)] == [WAITERS | OWNER_DIED, 77, OWNER_DIED]
+
+
+def test_robust_lists_of_nonsense(guest: Guest) -> None:
+    circle = guest.put(struct.pack("<QqQ", 0, 8, 0))
+    guest.memory.write(circle, struct.pack("<Q", circle))
+    entry = guest.put(struct.pack("<QQ", 0, 0))
+    guest.memory.write(entry, struct.pack("<Q", entry))
+    for head in (circle, guest.put(struct.pack("<QqQ", entry, 8, 0)), guest.put(struct.pack("<QqQ", 8, 8, 8)), 8):
+        guest.call("set_robust_list", head, 24)
+        guest.process.end_thread()
+        guest.process.begin_thread(guest.process.thread)
+
+
+def test_a_thread_begins_with_what_clone_says(guest: Guest) -> None:
+    process, parent_tid = guest.process, word(guest, 0)
+    words = memoryview(bytearray(4096)).cast("Q")
+    registers = UserRegisters(words, get("riscv64").layout.word)
+    ran: list[tuple[int, int, int]] = []
+
+    def new_thread(thread: Thread, maker: Thread) -> Callable[[], None]:
+        thread.registers = registers
+        assert maker is main
+
+        def run() -> None:
+            assert process.thread is thread
+            ran.append((thread.tid, thread.blocked, value_at(guest, parent_tid)))
+            end.wait(5)
+            process.end_thread()
+
+        return run
+
+    main, end = process.thread, threading.Event()
+    main.blocked = 4
+    assert guest.call("clone", THREAD, STACK, parent_tid, TLS, parent_tid) == -errno.EAGAIN, "nothing runs it"
+    process.new_thread = new_thread
+    tid = guest.call("clone", THREAD, STACK, parent_tid, TLS, parent_tid)
+    assert tid > 0 and tid != main.tid and set(process.threads) == {tid, main.tid}
+    context = registers.get()
+    assert (context.x[2], context.x[4], context.x[10]) == (STACK, TLS, 0)
+    waiter = Waiter(guest, "futex", parent_tid, WAIT, tid)
+    assert ran == [(tid, 4, tid)]
+    end.set()
+    assert waiter.join() == 0 and value_at(guest, parent_tid) == 0
+    assert guest.call("clone", THREAD & ~0x800, STACK) == -errno.EINVAL
+    arguments = guest.put(struct.pack("<8Q", THREAD, 0, parent_tid, parent_tid, 0, STACK - 0x1000, 0x1000, TLS))
+    end.clear()
+    tid = guest.call("clone3", arguments, 64)
+    assert tid in process.threads and registers.stack_pointer == STACK
+    end.set()
+    assert guest.call("clone3", arguments, 63) == -errno.EINVAL
+    assert guest.call("clone3", guest.put(struct.pack("<8Q", THREAD, 0, 0, 0, 0, STACK, 0, TLS)), 64) == -errno.EINVAL
+
+
+def test_exit_of_one_of_several_threads(guest: Guest) -> None:
+    guest.process.threads[1] = Thread()
+    with pytest.raises(ThreadExited) as caught:
+        guest.call("exit", 0x103)
+    assert caught.value.status == 3
+    with pytest.raises(Exited):
+        guest.call("exit_group", 3)
 
 
 def test_a_shared_futex_wakes_another_process(guest: Guest) -> None:

@@ -11,14 +11,15 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from functools import partial
 from io import StringIO
 from time import monotonic, sleep
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from vmjit.cli.options import settings
 from vmjit.engine.hart import Tier
 from vmjit.engine.interrupts import start_thread
-from vmjit.machine import Machine
+from vmjit.machine import Machine, Result
 
 if TYPE_CHECKING:
     import argparse
@@ -28,7 +29,7 @@ COERCED = ("C.UTF-8", "C.utf8", "UTF-8")  # Python sets LC_CTYPE to one of these
 PASSED_ON = ("no_cache", "sync", "strace", "check")  # flags that also hold for programs that the guest executes
 
 
-def main(options: argparse.Namespace) -> int:
+def main(options: argparse.Namespace) -> NoReturn:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, and stays so
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     # A descriptor that was closed when we started stays free for the guest; what we say goes nowhere.
@@ -47,10 +48,15 @@ def main(options: argparse.Namespace) -> int:
         strace=sys.stderr if options.strace or chosen.wants("syscall") else None,
         emulator_argv=emulator_argv(options, chosen.sysroot),
     )
+    machine.finish = partial(finish, machine, options)
     if options.timeout is not None:
         stop_after(machine, options.timeout)
-    result = machine.run()
-    if options.stats or chosen.wants("time"):
+    finish(machine, options, machine.run())
+
+
+def finish(machine: Machine, options: argparse.Namespace, result: Result) -> NoReturn:
+    """End the process as the guest ended."""
+    if options.stats or machine.settings.wants("time"):
         from vmjit.cli.stats import print_stats
 
         print_stats(machine)

@@ -1,6 +1,6 @@
 """How signals of the host reach the guest, as LLVM text: a handler of one, and a way to make system calls that wait.
 
-`interrupt(number, info, context)`, a signal handler, writes the signal into the state that `owner` points to, stops
+`interrupt(number, info, context)`, a signal handler, writes the signal into the state of the thread's hart, stops
 guest code at its next jump by a limit of 0, and blocks all other signals until the host has taken this one: what else
 comes stays with the kernel, which knows best what is queued, merged or discarded, and in which order.
 
@@ -24,7 +24,6 @@ def interrupts(layout: Layout) -> str:
     waiting, limit = layout.offsets["interrupt"], layout.offsets["limit"]
     copies = "\n".join(_copy_word(offset) for offset in range(0, SIGINFO_SIZE, WORD))
     return f"""
-@owner = dso_local global ptr null
 @gate_start = external dso_local global i8
 @gate_end = external dso_local global i8
 @gate_left = external dso_local global i8
@@ -33,7 +32,9 @@ call void asm sideeffect "{host.gate(waiting, NOT_MADE)}", ""()
 unreachable
 }}
 define void @interrupt(i32 %number, ptr %info, ptr %context) nounwind {{
-%state = load volatile ptr, ptr @owner
+%key = load i32, ptr @key, align 4
+%get = load ptr, ptr @pthread_getspecific, align 8
+%state = call ptr %get(i32 %key)
 %gone = icmp eq ptr %state, null
 br i1 %gone, label %done, label %owned
 owned:

@@ -2,7 +2,8 @@
 
 `enter(state)` is what the host calls. It notes the frame pointer and `launch` the stack pointer, so that `fault`, the
 host's signal handler, can make the thread go on in `recover`, which returns from `launch` as if guest code had. Needs
-nothing from outside but the words of the state; `previous` and `signal` are filled in by whoever installs the handler.
+nothing from outside but the words of the state; `previous`, `signal`, `key` and the pointers to functions for values of
+threads are filled in by whoever installs the handler. Several threads may be in it, with a state each.
 """
 
 from vmjit.codegen import host, profile
@@ -21,11 +22,11 @@ SLOT_SHIFT = SLOT_SCALE.bit_length() - 1
 ARGUMENTS = "ptr %state, ptr %memory, ptr %slots, ptr %code, i64 %instret"
 
 
-def word(layout: Layout, result: str, name: str, type: str = "i64") -> str:
-    """Text that loads a word of the state."""
+def word(layout: Layout, result: str, name: str, type: str = "i64", *, volatile: bool = False) -> str:
+    """Text that loads a word of the state; volatile: other threads write it."""
     return f"""\
 {result}.p = getelementptr i8, ptr %state, i64 {layout.offsets[name]}
-{result} = load {type}, ptr {result}.p, align 8"""
+{result} = load {"volatile " if volatile else ""}{type}, ptr {result}.p, align 8"""
 
 
 def put(layout: Layout, name: str, type: str, value: str, tag: str) -> str:
@@ -74,6 +75,8 @@ def runtime(layout: Layout) -> str:
             _launch(layout),
             _fault(layout),
             interrupts(layout),
+            _exchange(32),
+            _exchange(64),
             _cold(layout),
             _leave(layout),
             _syscall(layout),
@@ -104,8 +107,11 @@ def _enter(layout: Layout) -> str:
 %after = or i64 %before, %raised
 store i64 %after, ptr %before.p, align 8
 {host.write_control("%host", "%scratch")}"""
+    # The exchange is a barrier: who writes 0 to `limit` and then finds that nothing runs knows that nothing will.
     return f"""
-@current = internal global ptr null
+@key = dso_local global i32 0
+@pthread_setspecific = dso_local global ptr null
+@pthread_getspecific = dso_local global ptr null
 define void @enter(ptr %state) nounwind {{
 {begin}
 {word(layout, "%memory", "memory", "ptr")}
@@ -117,10 +123,27 @@ define void @enter(ptr %state) nounwind {{
 %slot = getelementptr i8, ptr %slots, i64 %offset
 %frame = call ptr @llvm.frameaddress.p0(i32 0)
 {put(layout, "host_frame", "ptr", "%frame", "e")}
-store volatile ptr %state, ptr @current
+%running.p = getelementptr i8, ptr %state, i64 {layout.offsets["running"]}
+%ran = atomicrmw volatile xchg ptr %running.p, i64 1 seq_cst, align 8
+{word(layout, "%limit", "limit", volatile=True)}
+%held = icmp eq i64 %limit, 0
+br i1 %held, label %stay, label %go
+stay:
+{put(layout, "reason", "i64", str(int(ExitReason.LIMIT)), "e")}
+{put(layout, "arg", "i64", "0", "e")}
+br label %end
+go:
+%key = load i32, ptr @key, align 4
+%set = load ptr, ptr @pthread_setspecific, align 8
+%set.error = call i32 %set(i32 %key, ptr %state)
 call {CONVENTION} void @launch(ptr %slot, {ARGUMENTS})
-store volatile ptr null, ptr @current
+br label %end
+end:
 {end}
+{word(layout, "%reason", "reason", volatile=True)}
+%faulted = icmp eq i64 %reason, {int(ExitReason.HOST_FAULT)}
+%still = zext i1 %faulted to i64
+store atomic volatile i64 %still, ptr %running.p release, align 8
 ret void
 }}"""
 
@@ -156,9 +179,15 @@ outside:
 call void @interrupt(i32 %number, ptr %info, ptr %context)
 ret void
 caused:
-%state = load volatile ptr, ptr @current
+%key = load i32, ptr @key, align 4
+%get = load ptr, ptr @pthread_getspecific, align 8
+%state = call ptr %get(i32 %key)
 %idle = icmp eq ptr %state, null
-br i1 %idle, label %foreign, label %ours
+br i1 %idle, label %foreign, label %known
+known:
+{word(layout, "%running", "running", volatile=True)}
+%runs = icmp ne i64 %running, 0
+br i1 %runs, label %ours, label %foreign
 ours:
 %address.p = getelementptr i8, ptr %info, i64 {host.FAULT_ADDRESS_OFFSET}
 %address = load i64, ptr %address.p
@@ -197,6 +226,16 @@ default:
 %signal = load ptr, ptr @signal
 %old = call ptr %signal(i32 %number, ptr null)
 ret void
+}}"""
+
+
+def _exchange(width: int) -> str:
+    """Compare and exchange for the host, whose Python has none: what was there."""
+    return f"""
+define i{width} @exchange{width}(ptr %at, i{width} %expected, i{width} %new) nounwind {{
+%pair = cmpxchg ptr %at, i{width} %expected, i{width} %new seq_cst seq_cst, align {width // 8}
+%old = extractvalue {{ i{width}, i1 }} %pair, 0
+ret i{width} %old
 }}"""
 
 

@@ -12,16 +12,18 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from vmjit.engine.hart import Hart, Stop, Tier
-from vmjit.engine.reference import Reference, ReferenceMemory
+from vmjit.engine.reference import ReferenceMemory
 from vmjit.engine.translate import MOST_COPIES
 from vmjit.errors import MismatchError
 from vmjit.ir.exits import ExitReason
 from vmjit.ir.layout import INTERPRETER_SIZE
 
 if TYPE_CHECKING:
+    from vmjit.engine.reference import Reference
     from vmjit.engine.regions import Placed
     from vmjit.memory.address_space import AddressSpace
 
+UNCHECKED = (Tier.REFERENCE, Tier.INTERPRETER)  # they have no regions
 Point = tuple[int, bytes, int]  # pc, registers, number of bytes stored so far
 
 LONGEST = 2000  # instructions without a way back, in a region and in interpreted code after it
@@ -50,12 +52,18 @@ class Overlay(ReferenceMemory):
             self.stored[address + index] = byte
             self.log.append((address + index, byte))
 
+    def exchange(self, address: int, size: int, expected: int, new: int) -> bool:
+        if self.load(address, size) != expected:
+            return False
+        self.store(address, size, new)
+        return True
+
 
 class CheckedHart(Hart):
     """A hart that checks its regions. Compiles in the foreground; counts jumps here, because the limit stops each."""
 
     def run(self) -> Stop:
-        if self.tier in (Tier.REFERENCE, Tier.INTERPRETER):
+        if self.tier in UNCHECKED:
             return super().run()
         self.sync = True
         stop = self._check_resumption()
@@ -64,14 +72,17 @@ class CheckedHart(Hart):
         words = self.words
         while True:
             pc = words[self._pc]
-            if words[self._instret] >= self.most_instructions or self.is_stopped or self.interrupts.waiting:
-                return Stop(ExitReason.LIMIT, pc, 0)
-            words[self._limit] = words[self._instret] + 1
-            if self._is_compiled(pc):
-                self._enter_checked(pc)
-            else:
-                self.native.enter()
-            self._resume()
+            stop = super()._limited(pc, 0)
+            if stop is not None:
+                return stop
+            # One hart at a time, and no memory that comes or goes meanwhile.
+            with self.memory.lock, self.native.exclusive:
+                words[self._limit] = words[self._instret] + 1
+                if self._is_compiled(pc):
+                    self._enter_checked(pc)
+                else:
+                    self.state.enter()
+                self.state.admit()
             stop = self.act()
             if stop is None:
                 continue
@@ -79,6 +90,12 @@ class CheckedHart(Hart):
                 return stop
             if not self._is_compiled(stop.pc) and stop.pc not in self.asked:
                 self._hot(stop.pc, 0)
+
+    def _limited(self, pc: int, argument: int) -> Stop | None:
+        """Checking, every jump is at the limit, and what that means is looked at before the next step."""
+        if self.tier in UNCHECKED:
+            return super()._limited(pc, argument)
+        return Stop(ExitReason.LIMIT, pc, 0)
 
     def _is_compiled(self, pc: int) -> bool:
         return self.native.code_of(pc) >= INTERPRETER_SIZE
@@ -88,22 +105,18 @@ class CheckedHart(Hart):
         assert placed is not None
         expected, log = self._expect()
         self.counters.exits["CHECKED"] += 1
-        self.native.enter()
+        self.state.enter()
         if self.words[self._reason] != ExitReason.HOST_FAULT:  # where registers are not exact
             self._compare(placed, pc, expected, log)
 
     @cached_property
-    def _shadow(self) -> Reference:
+    def shadow(self) -> Reference:
         """A reference evaluator with registers of its own."""
-        return Reference(self.guest, self.memory, memoryview(bytearray(self.words.nbytes)).cast("Q"))
-
-    def code_changed(self, start: int, size: int) -> None:
-        super().code_changed(start, size)
-        self._shadow.forget()
+        return self._reference(memoryview(bytearray(self.words.nbytes)).cast("Q"))
 
     def _expect(self) -> tuple[dict[int, Point], list[tuple[int, int]]]:
         """By count of instructions: where the reference was, its registers, and how many stores it had made."""
-        reference, overlay = self._shadow, Overlay(self.memory)
+        reference, overlay = self.shadow, Overlay(self.memory)
         copy = reference.words
         copy[:] = self.words
         reference.accesses = overlay

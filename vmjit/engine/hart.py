@@ -1,13 +1,17 @@
-"""One hart: runs guest code in the tier it was asked for and acts on the exits that are the engine's business.
+"""A hart: runs guest code in the tier it was asked for and acts on the exits that are the engine's business.
 
 The world (Linux) sees a hart stop for what only it can answer: a system call, a fault, an illegal instruction, a limit.
 Everything else, hot code, code that changed, instructions for the reference evaluator, is dealt with here.
+Harts of one process, each run by a host thread of its own, share all but their State: code, regions, what is known of
+the program. What is shared is changed by single operations on sets and dictionaries, or under a lock.
 """
 
 from __future__ import annotations
 
+from _thread import allocate_lock
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
+from copy import copy
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
@@ -16,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 from vmjit.engine.cache import Cache, Kept, Program, Region, calls_key, handlers_key, name_of, variant
 from vmjit.engine.interrupts import Interrupts
-from vmjit.engine.native import FOREVER, Native
+from vmjit.engine.native import Native
 from vmjit.engine.regions import Regions
+from vmjit.engine.state import FOREVER, State
 from vmjit.ir.exits import ExitReason
 from vmjit.ir.layout import ADDRESS_BITS, INTERPRETER_SIZE, PAGE_BITS, SLOT_SCALE
 from vmjit.jit.blob import Blob
@@ -43,6 +48,7 @@ AGAIN = 60000  # jumps until a target that was asked for is looked at again
 SLOT_WORD = 4  # bytes of Native.executed for each byte of code
 MOST_EXTENSIONS = 8  # of one region
 MOST_AWAITED = 500  # regions of libraries that did not come that are kept: some may have been replaced for good
+OWN = ("reference", "shadow")  # what a hart makes for itself when it is needed
 REGION_SIZE = 500  # instructions, 0.1 to 0.2 s of compile time in the background
 
 
@@ -89,6 +95,22 @@ class Calls:
     after: int
 
 
+class Shared:
+    """What changes and is the same for all harts of a process."""
+
+    def __init__(self) -> None:
+        self.is_learned = True  # nothing was compiled since the program's file was read
+        self.awaited: list[Kept] = []  # regions that earlier runs left whose code, a library's, is not mapped yet
+        self.mapped: list[tuple[int, int]] = []  # start and size of what changed since those were looked for
+        self.recalling = allocate_lock()  # held by who looks
+        self.precise = False
+        self.calls: Calls | None = None  # that native code is to make, once it pays
+        self.groups: set[int] = set()  # of handlers that are there
+        self.unavailable: set[int] = set()  # and those that cannot be had
+        self.references: list[Reference] = []
+        self.retired = 0  # instructions of harts that are no more
+
+
 class Hart:
     """`words` is the state, indexed by layout.word(name)."""
 
@@ -113,19 +135,10 @@ class Hart:
         self.tier = tier
         self.sync = sync
         self.program = program if tier is Tier.AUTO and settings.pgo else ""
-        self.is_learned = True  # nothing was compiled since the program's file was read
-        self.awaited: list[Kept] = []  # regions that earlier runs left whose code, a library's, is not mapped yet
-        self.mapped: list[tuple[int, int]] = []  # start and size of what changed since those were looked for
-        self.precise = False
-        self.calls: Calls | None = None  # that native code is to make, once it pays
-        self.unavailable: set[int] = set()  # groups of handlers that cannot be had
+        self.shared = Shared()
         self.counters = Counters()
         self._dumps_exits = settings.wants("exit")
         self.native = Native(guest.layout, memory, self._interpreter(cache))
-        self.words = self.native.words
-        self.interrupts = Interrupts(self.native, self._resume)
-        self.most_instructions = FOREVER
-        self.is_stopped = False
         self.regions = Regions(self.native)
         self.written_code: dict[int, bytes] = {}  # page that is writable and executable -> content when first decoded
         self.asked: set[int] = set()
@@ -133,12 +146,19 @@ class Hart:
         self.extended: Counter[int] = Counter()  # how often regions were made anew, by the address they began with
         layout = guest.layout
         self._pc, self._instret, self._limit = map(layout.word, ("pc", "instret", "limit"))
-        self._reason, self._arg = map(layout.word, ("reason", "arg"))
+        self._reason, self._arg, self._access_slot = map(layout.word, ("reason", "arg", "access_slot"))
         self._rounding = layout.word(layout.rounding) if layout.rounding else None
         self._threshold = {Tier.AUTO: HOT_AUTO, Tier.JIT: HOT_JIT}.get(tier, AGAIN)
         self.native.set_heat(self._threshold)
         memory.code_changed = self.code_changed
+        self._take_state(self.native.state)
+
+    def _take_state(self, state: State) -> None:
+        self.state = state
+        self.words = state.words
+        self.interrupts = Interrupts(self.native, state)
         self._handlers: dict[ExitReason, Callable[[int, int], Stop | None]] = {
+            ExitReason.LIMIT: self._limited,
             ExitReason.HOT: self._hot,
             ExitReason.UNDECODED: self._undecoded,
             ExitReason.EMULATE: self._emulate,
@@ -147,6 +167,27 @@ class Hart:
             ExitReason.HOST_FAULT: self._host_fault,
             ExitReason.MISSING: self._missing,
         }
+        if self.shared.calls is not None:
+            self._handlers[ExitReason.SYSCALL] = self._count_call
+
+    def sibling(self) -> Hart:
+        """Another hart of the process, for another host thread; it begins with the registers of this one."""
+        made = copy(self)
+        for name in OWN:
+            vars(made).pop(name, None)
+        made._take_state(self.native.add_state(self.state))
+        made.words[self._instret] = 0
+        self.native.set_heat(self._threshold)
+        return made
+
+    def begin(self) -> None:
+        """From now on the current host thread runs this hart."""
+        self.state.begin()
+
+    def end(self) -> None:
+        """This hart is no more, and others go on."""
+        self.shared.retired += self.words[self._instret]
+        self.native.remove_state(self.state)
 
     def _interpreter(self, cache: Cache) -> Blob:
         from vmjit.engine.worker import INTERPRETER_KEY
@@ -158,9 +199,14 @@ class Hart:
 
     @cached_property
     def reference(self) -> Reference:
+        return self._reference(self.words)
+
+    def _reference(self, words: memoryview) -> Reference:
         from vmjit.engine.reference import Reference
 
-        return Reference(self.guest, self.memory, self.words)
+        made = Reference(self.guest, self.memory, words)
+        self.shared.references.append(made)
+        return made
 
     def make_calls(self, calls: tuple[Call, ...], descriptors: int, count: int, after: int = 0) -> None:
         """Let native code make these system calls itself, on descriptors that a table of `count` bytes allows.
@@ -170,7 +216,7 @@ class Hart:
         """
         from vmjit.errors import CompileError
 
-        self.calls = Calls(("calls", count, calls), descriptors, after)
+        self.shared.calls = made = Calls(("calls", count, calls), descriptors, after)
         found = self.cache.get(calls_key(count, calls))
         if found is not None:
             self._take_calls(True, found.to_bytes())
@@ -178,13 +224,15 @@ class Hart:
             self._handlers[ExitReason.SYSCALL] = self._count_call
         else:
             try:
-                self._take_calls(True, self.service.wait(self.calls.request))
+                self._take_calls(True, self.service.wait(made.request))
             except CompileError as error:
                 self._take_calls(False, str(error))
 
     def _count_call(self, pc: int, argument: int) -> Stop:
-        calls = self.calls
-        if calls is not None and self.counters.exits["SYSCALL"] >= calls.after:
+        calls = self.shared.calls
+        if calls is None:
+            del self._handlers[ExitReason.SYSCALL]
+        elif self.counters.exits["SYSCALL"] >= calls.after:
             del self._handlers[ExitReason.SYSCALL]
             self.service.submit(calls, lambda: calls.request, self._take_calls)
         return Stop(ExitReason.SYSCALL, pc, argument)
@@ -192,7 +240,7 @@ class Hart:
     def _take_calls(self, worked: bool, result: Any) -> None:
         """The code of system calls, or why there is none."""
         with self.regions.lock:
-            calls, self.calls = self.calls, None
+            calls, self.shared.calls = self.shared.calls, None
             if calls is None:
                 return
             if worked:
@@ -206,12 +254,12 @@ class Hart:
         """Run guest code from the state's pc until something happens that the world must answer."""
         if self.tier is Tier.REFERENCE:
             return self._run_reference()
-        if self.mapped:
+        if self.shared.mapped:
             self._recall_mapped()
         stop = self._check_resumption()
         if stop is not None:
             return stop
-        enter = self.native.enter
+        enter = self.state.enter
         while True:
             enter()
             stop = self.act()
@@ -247,43 +295,56 @@ class Hart:
 
         Without it, pc and address are exact, and registers that a region holds are those of its entry.
         """
-        if not self.precise:
-            self.precise = True
+        if not self.shared.precise:
+            self.shared.precise = True
             self.regions.clear()
             self.forget_asked()
             self.native.set_heat(self._threshold)
             self.recall()
 
     def stop(self) -> None:
-        """Make run() return soon, from any thread."""
-        self.is_stopped = True
-        self.words[self._limit] = 0
+        """Make run() of all harts return soon, from any thread."""
+        for state in tuple(self.native.states):
+            state.set_limit(0)
 
     def set_limit(self, instructions: int | None) -> None:
-        """run() stops at the first jump after that many instructions from the start."""
-        self.most_instructions = FOREVER if instructions is None else instructions
-        self._resume()
+        """run() stops at the first jump after that many instructions of this hart from its start."""
+        self.state.set_limit(FOREVER if instructions is None else instructions)
 
-    def _resume(self) -> None:
-        """Undo what a signal did to the limit, but not what stop() did, which may be under way."""
-        self.words[self._limit] = self.most_instructions
-        if self.is_stopped:
-            self.words[self._limit] = 0
+    def interrupt(self) -> None:
+        """Make run() return soon with reason INTERRUPT, once, from any thread; what waits in the host gets EINTR."""
+        self.state.want()
 
     @property
     def instructions(self) -> int:
-        """Retired so far; what regions count is exact at their exits."""
-        return self.words[self._instret]
+        """Retired so far by all harts; what regions count is exact at their exits."""
+        return self.shared.retired + sum(state.words[self._instret] for state in tuple(self.native.states))
+
+    def _limited(self, pc: int, _: int) -> Stop | None:
+        """The limit is reached, or a signal set it to 0, or another thread for a while or to tell us something."""
+        state = self.state
+        with self.native.exclusive:
+            if state.is_wanted:
+                state.is_wanted = False
+                state.admit()
+                return Stop(ExitReason.INTERRUPT, pc, 0)
+        if self.interrupts.waiting:
+            return Stop(ExitReason.INTERRUPT, pc, 0)
+        if self.words[self._instret] >= state.limit:
+            return Stop(ExitReason.LIMIT, pc, 0)
+        return None
 
     def _run_reference(self) -> Stop:
         while True:
             if self.words[self._instret] >= self.words[self._limit]:  # also after what is dealt with here
-                return Stop(ExitReason.LIMIT, self.words[self._pc], 0)
+                stop = self._limited(self.words[self._pc], 0)
+                if stop is not None:
+                    return stop
             reason, pc, argument = self.reference.run()
             self.counters.exits[reason.name] += 1
             if reason is ExitReason.FLUSH_CODE:
                 self.reference.forget()
-            elif reason is not ExitReason.ROUNDING:
+            elif reason not in (ExitReason.ROUNDING, ExitReason.LIMIT):
                 return self._fetch_fault(reason, pc, argument)
 
     @staticmethod
@@ -323,17 +384,23 @@ class Hart:
         from vmjit.errors import CompileError
 
         self.native.set_code(pc, 0)
+        if self.words[self._access_slot] != self.native.slots.base + pc * SLOT_SCALE:
+            return None  # another hart decoded it, so `entry` is not its
         group = self.native.group_of(entry)
-        if group in self.unavailable:
+        if group in self.shared.groups:
+            return None
+        if group in self.shared.unavailable:
             return self._emulate(pc, 0)
         try:
             found = self.cache.get(handlers_key(group))
             if found is None:
                 found = Blob.from_bytes(self.service.wait(("handlers", group)))
             with self.regions.lock:
-                self.native.place_handlers(found)
+                if group not in self.shared.groups:
+                    self.native.place_handlers(found)
+                    self.shared.groups.add(group)
         except (CompileError, ValueError) as error:
-            self.unavailable.add(group)
+            self.shared.unavailable.add(group)
             self.counters.failures.append(f"handlers {group}: {error}")
             return self._emulate(pc, 0)
         return None
@@ -361,14 +428,16 @@ class Hart:
         address = words[layout.word("fault_address")] - self.memory.base
         code = words[layout.word("fault_code")] - self.native.arena.base
         if code in self.native.calls:  # on an address that the guest passed; nothing was done
+            self.state.left()
             return Stop(ExitReason.SYSCALL, words[self._pc], 0)
         in_region = code >= INTERPRETER_SIZE
         if in_region:
             pc = self.regions.pc_at(code)
         else:
-            pc = (words[layout.word("access_slot")] - self.native.slots.base) // SLOT_SCALE
-        if self.precise or not in_region:
+            pc = (words[self._access_slot] - self.native.slots.base) // SLOT_SCALE
+        if self.shared.precise or not in_region:
             words[self._instret] = words[layout.word("access_instret")]
+        self.state.left()
         return Stop(ExitReason.FAULT, pc, address % (1 << 64), number)
 
     def _hot(self, pc: int, _: int) -> Stop | None:
@@ -481,7 +550,7 @@ class Hart:
             ways = self.native.branches(start, PAGE_SIZE) if executed else b""
             chunks.append((page, self.memory.read(start, PAGE_SIZE, EXECUTE), executed, ways))
         known = [jump for jump in jumps if jump[0] >> PAGE_BITS in pages]
-        return "region", pc, chunks, known, REGION_SIZE, self.precise, entries
+        return "region", pc, chunks, known, REGION_SIZE, self.shared.precise, entries
 
     def _executed(self, page: int) -> bytes:
         """Native.executed of a page; what regions were made from counts too, as regions of earlier runs may have it."""
@@ -531,15 +600,16 @@ class Hart:
         self, pc: int, region: Region, entries: tuple[int, ...] | None = None, instead: Placed | None = None
     ) -> None:
         if self.regions.place(pc, region, entries, instead) is not None:
-            self.is_learned = False
+            self.shared.is_learned = False
             self.counters.regions += 1
             self.counters.compiled_instructions += region.instructions
             self.counters.code_bytes += len(region.blob.code)
 
     def begin_as_child(self) -> None:
         """What was asked for will not come; the guest was forked."""
+        self.native.keep_only(self.state)
         self.forget_asked()
-        if self.calls is not None:
+        if self.shared.calls is not None:
             self._handlers[ExitReason.SYSCALL] = self._count_call
 
     def forget_asked(self) -> None:
@@ -553,16 +623,17 @@ class Hart:
     @property
     def variant(self) -> str:
         """See cache.variant."""
-        return variant(self.settings.passes_text, self.precise)
+        return variant(self.settings.passes_text, self.shared.precise)
 
     def recall(self) -> None:
         """Place the regions that the last run of the program ended with, those whose code is there by now."""
         if not self.program:
             return
         left = self.cache.get_program(self.program, self.variant)
-        self.awaited, self.mapped = self._recall(left.regions), []
+        with self.shared.recalling:
+            self.shared.awaited, self.shared.mapped = self._recall(left.regions), []
         self.native.note_jumps(left.jumps)
-        self.is_learned = True
+        self.shared.is_learned = True
 
     def _recall(self, left: Iterable[Kept]) -> list[Kept]:
         """Place those whose code is there; returns those for which there is none at all."""
@@ -579,18 +650,20 @@ class Hart:
 
     def _recall_mapped(self) -> None:
         """A library may have come that regions were left for."""
-        changed, self.mapped = self.mapped, []
-        is_learned = self.is_learned
-        come, still = [], []  # type: list[Kept], list[Kept]
-        for kept in self.awaited:
-            concerned = any(a < start + size and start < b for a, b in kept.region.ranges for start, size in changed)
-            (come if concerned else still).append(kept)
-        self.awaited = still + self._recall(come)
-        self.is_learned = is_learned
+        shared = self.shared
+        with shared.recalling:
+            changed, shared.mapped = shared.mapped, []
+            is_learned = shared.is_learned
+            come, still = [], []  # type: list[Kept], list[Kept]
+            for kept in shared.awaited:
+                touched = any(a < start + size and start < b for a, b in kept.region.ranges for start, size in changed)
+                (come if touched else still).append(kept)
+            shared.awaited = still + self._recall(come)
+            shared.is_learned = is_learned
 
     def learn(self) -> None:
         """Leave the regions in use to the next run, if some are new; the guest is not running any more."""
-        if not self.program or self.is_learned:
+        if not self.program or self.shared.is_learned:
             return
         regions = []
         for placed, entries in self.regions.entered():
@@ -598,7 +671,7 @@ class Hart:
             if name is not None:
                 regions.append(Kept(placed.pc, name, entries, placed.region))
         known = {kept.name for kept in regions}
-        of_others = [kept for kept in self.awaited if kept.name not in known]  # libraries that other runs loaded
+        of_others = [kept for kept in self.shared.awaited if kept.name not in known]  # libraries that other runs loaded
         regions += of_others[:MOST_AWAITED]
         left = Program(tuple(regions), tuple(self.native.jumps()), self.program)
         self.cache.put_program(self.program, self.variant, left)
@@ -608,25 +681,29 @@ class Hart:
     def code_changed(self, start: int, size: int) -> None:
         """Forget what was made from these whole pages."""
         start, size = _whole_pages(start, size)
-        if self.awaited:
-            self.mapped.append((start, size))
+        if self.shared.awaited:
+            self.shared.mapped.append((start, size))
         self.regions.invalidate(start, size)
         self.forget_asked()
         self.native.set_heat(self._threshold)
-        if "reference" in self.__dict__:
-            self.reference.forget()
-        for page in [p for p in self.written_code if start <= p << PAGE_BITS < start + size]:
-            del self.written_code[page]
+        self._forget_traces()
+        for page in tuple(self.written_code):
+            if start <= page << PAGE_BITS < start + size:
+                self.written_code.pop(page, None)
+
+    def _forget_traces(self) -> None:
+        for reference in tuple(self.shared.references):
+            reference.forget()
 
     def code_changed_everywhere(self) -> None:
         """After an instruction fence, all pages that the guest can write."""
         self._flush_code(0, 0)
-        self.reference.forget()
+        self._forget_traces()
 
     def close(self) -> None:
         """Give back the memory; the guest must not be running."""
         with self.regions.lock:
-            self.calls = None
+            self.shared.calls = None
         self.native.close()
 
 

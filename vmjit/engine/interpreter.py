@@ -354,7 +354,7 @@ store:
 %offset = load i64, ptr %handler.p, align 8
 %operands.p = getelementptr i8, ptr %slot, i64 {SLOT_OPERANDS}
 store i64 %operands, ptr %operands.p, align 8
-store volatile i64 %offset, ptr %slot, align 8
+store atomic volatile i64 %offset, ptr %slot release, align 8
 {tail("%slot", "go")}
 }}
 {_array("nodes", "i32", table.nodes)}

@@ -16,6 +16,7 @@ from vmjit.ir.layout import SIGINFO_OFFSET, SIGINFO_SIZE
 
 if TYPE_CHECKING:
     from vmjit.engine.native import Native
+    from vmjit.engine.state import State
 
 CAUSED = frozenset((4, 5, 7, 8, 11))  # by instructions, unless sent: SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV
 _SA_SIGINFO, _SA_ONSTACK = 4, 0x08000000
@@ -70,7 +71,7 @@ def start_thread(function: Callable[..., object], *arguments: object) -> None:
 
 
 class Interrupts:
-    """The signals of one hart; `resume` sets the hart's limit, which a signal sets to 0.
+    """The signals of one hart, which come to the host thread that runs it.
 
     gate(number, six arguments) makes a system call of the host, see codegen/interrupts.py; integers, bytes, ctypes
     arrays and None may be passed.
@@ -78,15 +79,14 @@ class Interrupts:
 
     catches = True
 
-    def __init__(self, native: Native, resume: Callable[[], None]) -> None:
-        self._words, self._word = native.words, native.layout.word("interrupt")
+    def __init__(self, native: Native, state: State) -> None:
+        self._native, self._state = native, state
+        self._words, self._word = state.words, native.layout.word("interrupt")
         self._handler, self._fault_handler = native.symbol("interrupt"), native.symbol("fault")
-        self._info = native.state.base + SIGINFO_OFFSET
-        self._resume = resume
-        self._before: dict[int, Action] = {}  # actions of the host that were changed
+        self._info = state.area.base + SIGINFO_OFFSET
         pointer, long = ctypes.c_void_p, ctypes.c_long
         gate = ctypes.CFUNCTYPE(long, pointer, long, *[pointer] * 6)(native.symbol("gate"))
-        self.gate: Callable[..., int] = partial(gate, native.state.base)
+        self.gate: Callable[..., int] = partial(gate, state.area.base)
 
     @property
     def waiting(self) -> bool:
@@ -103,7 +103,8 @@ class Interrupts:
         found = self.peek()
         if found is not None:
             self._words[self._word] = 0
-            self._resume()
+            with self._native.exclusive:  # or else it may be another thread that holds this one
+                self._state.admit()
         return found
 
     def catch(self, number: int, flags: int = 0) -> None:
@@ -117,10 +118,10 @@ class Interrupts:
 
     def _set(self, number: int, action: Action) -> None:
         old = set_action(number, action)
-        self._before.setdefault(number, old)
+        self._native.actions.setdefault(number, old)
 
     def close(self) -> None:
         """Give the host its own actions back."""
-        for number, action in self._before.items():
+        for number, action in self._native.actions.items():
             set_action(number, action)
-        self._before.clear()
+        self._native.actions.clear()

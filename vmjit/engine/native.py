@@ -1,31 +1,30 @@
 """The host memory that native guest code works on, and the way into it.
 
-State, slots, decodable pages and the code arena of one hart; the interpreter lies at the arena's start. Slots hold
-offsets in the arena, and 0 leads to the decode stub, so forgetting what was decoded or compiled is clearing slots.
+Slots, decodable pages and the code arena, which the harts of a process share; the interpreter lies at the arena's
+start. Slots hold offsets in the arena, and 0 leads to the decode stub, so forgetting what was decoded or compiled is
+clearing slots. What each hart has for itself is its State.
 """
 
 from __future__ import annotations
 
 import ctypes
 import signal
+import time
+from _thread import RLock
 from array import array
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from vmjit.engine.interrupts import Action, native_action, set_action
+from vmjit.engine.state import KEY, KICK, State, kick
 from vmjit.ir.layout import (
     ADDRESS_BITS,
     EMULATED,
-    HEAT_ENTRIES,
-    HEAT_OFFSET,
     INTERPRETER_SIZE,
-    JUMP_ENTRIES,
-    JUMP_OFFSET,
     PAGE_BITS,
     SLOT_ODDS,
     SLOT_SCALE,
     SLOT_SIZE,
-    STATE_SIZE,
     WORD,
     Layout,
 )
@@ -37,29 +36,31 @@ from vmjit.memory.reservation import Reservation
 PAGE_SIZE = 1 << PAGE_BITS
 ADDRESSES = 1 << ADDRESS_BITS
 ARENA_SIZE = 256 << 20  # bytes; only what is used takes memory
-FOREVER = (1 << 64) - 1  # an instruction limit that is never reached
-HEAT_FULL = 1 << 16
+LOOK_SECONDS, KICK_SECONDS = 0.00005, 0.001  # how often a hart that is to leave native code is looked at, and kicked
 
 _FAULT_SIGNALS = (signal.SIGSEGV, signal.SIGBUS)
 
+_libc = ctypes.CDLL(None, use_errno=True)
+
 
 class Native:
-    """`words` is the state; `enter()` runs guest code until it has a reason to return."""
+    """`state` is that of the hart which a process begins with, `words` and `enter()` are its."""
 
     def __init__(self, layout: Layout, memory: AddressSpace, interpreter: Blob) -> None:
         self.layout = layout
         self.arena = Arena(ARENA_SIZE)
         self.slots = Reservation(ADDRESSES * SLOT_SCALE + PAGE_SIZE)  # one more: code may fall off the end
         self.pages = Reservation((ADDRESSES >> PAGE_BITS) + PAGE_SIZE)
-        self.state = Reservation(STATE_SIZE)
-        self.words = self.state.words(0, HEAT_OFFSET // WORD)
+        self.exclusive = RLock()  # whoever holds it may keep harts from running, see paused()
         self.interpreter = interpreter
         if len(interpreter.code) > INTERPRETER_SIZE:
             raise ValueError(f"the interpreter has {len(interpreter.code)} bytes, more than {INTERPRETER_SIZE}")
         self.arena.allocate(INTERPRETER_SIZE)
         self.arena.place(0, interpreter.code)
+        self.state = State(layout, self.symbol("enter"))
+        self.states = [self.state]
+        self.words, self.enter = self.state.words, self.state.enter
         for name, value in (
-            ("limit", FOREVER),
             ("memory", memory.base),
             ("slots", self.slots.base),
             ("code", self.arena.base),
@@ -70,11 +71,11 @@ class Native:
             ("trap", self.symbol("syscall")),
         ):
             self.words[layout.word(name)] = value
-        enter = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.symbol("enter"))
-        state = self.state.base
-        self.enter: Callable[[], None] = partial(enter, state)
+        for width, word in ((32, ctypes.c_uint32), (64, ctypes.c_uint64)):
+            exchange = ctypes.CFUNCTYPE(word, ctypes.c_void_p, word, word)(self.symbol(f"exchange{width}"))
+            memory.exchanges[width // 8] = exchange
+        self.actions: dict[int, Action] = {}  # those of the host before ours, by signal: see Interrupts
         self.calls = range(0)  # arena offsets of the code that `trap` leads to
-        ctypes.c_uint64.from_address(self.symbol("owner")).value = state
         self._used = len(interpreter.code)  # of INTERPRETER_SIZE
         self._catch_faults()
 
@@ -87,11 +88,12 @@ class Native:
         start = self._place(blob.code)
         self.calls = range(start, start + len(blob.code))
         base = self.arena.base + start
-        clock = ctypes.cast(ctypes.CDLL(None).clock_gettime, ctypes.c_void_p).value or 0
-        ctypes.c_uint64.from_address(base + blob.symbols["clock"]).value = clock
+        ctypes.c_uint64.from_address(base + blob.symbols["clock"]).value = _address(_libc.clock_gettime)
         ctypes.c_uint64.from_address(base + blob.symbols["descriptors"]).value = descriptors
         ctypes.c_uint64.from_address(base + blob.symbols["gate"]).value = self.symbol("gate")
-        self.words[self.layout.word("trap")] = base + blob.symbols["trap"]
+        with self.exclusive:
+            for state in self.states:
+                state.words[self.layout.word("trap")] = base + blob.symbols["trap"]
 
     def place_handlers(self, blob: Blob) -> None:
         """Let instructions be executed by these handlers, see Worker.handlers. ValueError if they are none."""
@@ -122,16 +124,16 @@ class Native:
         return start
 
     def set_heat(self, threshold: int) -> None:
-        """Every jump target counts as hot after `threshold` jumps to it."""
-        start = HEAT_FULL - min(threshold, HEAT_FULL)
-        values = array("H", [start % HEAT_FULL]) * HEAT_ENTRIES
-        ctypes.memmove(self.state.base + HEAT_OFFSET, values.tobytes(), 2 * HEAT_ENTRIES)
+        """Every jump target counts as hot after `threshold` jumps to it by one hart."""
+        with self.exclusive:
+            for state in self.states:
+                state.set_heat(threshold)
 
     def cool(self, pc: int, threshold: int) -> None:
-        """Restart the counter of one jump target."""
-        index = ((self.slots.base + pc * SLOT_SCALE) >> 4) % HEAT_ENTRIES
-        counter = ctypes.c_uint16.from_address(self.state.base + HEAT_OFFSET + 2 * index)
-        counter.value = (HEAT_FULL - threshold) % HEAT_FULL
+        """Restart the counters of one jump target."""
+        with self.exclusive:
+            for state in self.states:
+                state.cool(self.slots.base + pc * SLOT_SCALE, threshold)
 
     def code_of(self, pc: int) -> int:
         """The arena offset in the slot of an address."""
@@ -153,26 +155,65 @@ class Native:
 
     def jumps(self) -> list[tuple[int, int]]:
         """Calls and indirect jumps that the interpreter did lately: address and target, each once, in no order."""
-        words = self.state.words(JUMP_OFFSET, 2 * JUMP_ENTRIES).tolist()
         base = self.slots.base
-        pairs = {pair for pair in zip(words[::2], words[1::2], strict=True) if pair[0]}  # note_jumps may double some
+        with self.exclusive:
+            pairs = set().union(*[state.jumps() for state in self.states])  # one may be there twice
         return [((site - base) // SLOT_SCALE, (target - base) // SLOT_SCALE) for site, target in pairs]
 
     def note_jumps(self, jumps: Iterable[tuple[int, int]]) -> None:
         """As if the interpreter had done these calls and jumps lately."""
-        words = self.state.words(JUMP_OFFSET, 2 * JUMP_ENTRIES)
-        base = self.slots.base
-        for number, (site, target) in enumerate(jumps):
-            if number == JUMP_ENTRIES:
-                return
-            words[2 * number] = base + site * SLOT_SCALE
-            words[2 * number + 1] = base + target * SLOT_SCALE
+        self.state.note_jumps(jumps, self.slots.base)
 
     def allow_decoding(self, page: int) -> None:
         ctypes.c_uint8.from_address(self.pages.base + page).value = 1
 
     def may_decode(self, page: int) -> bool:
         return bool(ctypes.c_uint8.from_address(self.pages.base + page).value)
+
+    # Harts.
+
+    def add_state(self, like: State) -> State:
+        """The state of another hart, with the registers of one that is not running."""
+        made = State(self.layout, self.symbol("enter"))
+        made.words[:] = like.words
+        made.left()
+        made.set_limit(like.limit)
+        with self.exclusive:
+            made.words[self.layout.word("trap")] = self.words[self.layout.word("trap")]
+            self.states.append(made)
+        return made
+
+    def remove_state(self, state: State) -> None:
+        """A hart is no more."""
+        with self.exclusive:
+            self.states.remove(state)
+            state.close()
+
+    def keep_only(self, state: State) -> None:
+        """In a forked child, where no other hart runs any more."""
+        for other in self.states:
+            if other is not state:
+                other.close()
+        self.states = [state]
+        self.state, self.words, self.enter = state, state.words, state.enter
+        state.begin()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """No hart is in native code meanwhile, nor has left it by a fault whose place is not yet known.
+
+        Only for a host thread that is not in the middle of either.
+        """
+        with self.exclusive:
+            for state in self.states:
+                state.hold()
+            for state in self.states:
+                _await_leaving(state)
+            try:
+                yield
+            finally:
+                for state in self.states:
+                    state.admit()
 
     def forget(self, start: int, size: int) -> None:
         """Nothing in this range of whole pages is decoded any more, nor may be until it is allowed again."""
@@ -183,10 +224,11 @@ class Native:
 
     def _catch_faults(self) -> None:
         """Route the host's memory faults through the interpreter's handler, which passes on those not of the guest."""
-        libc = ctypes.CDLL(None, use_errno=True)
         base = self.arena.base
-        set_signal = ctypes.cast(libc.signal, ctypes.c_void_p).value or 0
-        ctypes.c_uint64.from_address(self.symbol("signal")).value = set_signal
+        ctypes.c_uint32.from_address(self.symbol("key")).value = KEY
+        for name in ("signal", "pthread_setspecific", "pthread_getspecific"):
+            ctypes.c_uint64.from_address(self.symbol(name)).value = _address(getattr(_libc, name))
+        set_action(KICK, native_action(self.symbol("interrupt")))
         for number in _FAULT_SIGNALS:
             old = set_action(number, native_action(self.symbol("fault")))
             # One hart after another in a process: the handler of the one before leads to memory that is gone.
@@ -199,7 +241,23 @@ class Native:
         for number in _FAULT_SIGNALS:
             previous = ctypes.c_uint64.from_address(self.symbol("previous") + 8 * number).value
             set_action(number, native_action(previous) if previous > 1 else Action(previous))
-        self.words.release()
-        for area in (self.slots, self.pages, self.state):
+        for state in self.states:
+            state.close()
+        for area in (self.slots, self.pages):
             area.close()
         self.arena.close()
+
+
+def _await_leaving(state: State) -> None:
+    """Until a hart that is held is not in native code; a signal ends what it waits for there."""
+    deadline = time.monotonic() + KICK_SECONDS
+    while state.is_running:
+        time.sleep(LOOK_SECONDS)
+        if time.monotonic() > deadline:
+            kick(state.tid)
+            deadline = time.monotonic() + KICK_SECONDS
+
+
+def _address(function: object) -> int:
+    """Of a function of the C library."""
+    return ctypes.cast(function, ctypes.c_void_p).value or 0  # type: ignore[arg-type]

@@ -48,6 +48,12 @@ class ReferenceMemory:
         except MemoryAccessError:
             raise GuestFault(self.first_refused(address, size, WRITE)) from None
 
+    def exchange(self, address: int, size: int, expected: int, new: int) -> bool:
+        try:
+            return self.memory.compare_exchange(address, size, expected, new)
+        except MemoryAccessError:
+            raise GuestFault(self.first_refused(address, size, READ | WRITE)) from None
+
     def first_refused(self, address: int, size: int, permissions: int) -> int:
         """The first byte that cannot be accessed, which is what hardware reports."""
         for at in range(address, address + size):

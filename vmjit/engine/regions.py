@@ -1,4 +1,4 @@
-"""The compiled regions of one hart: placed in the arena, entered through slots, dropped when code changes."""
+"""The compiled regions: placed in the arena, entered through slots, dropped when code changes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Placed:
 
 
 class Regions:
-    """All calls may come from any thread; the guest may be running while regions are placed, not while they go."""
+    """All calls may come from any thread. Guest code may run while regions are placed; while they go it is paused."""
 
     def __init__(self, native: Native) -> None:
         self.native = native
@@ -122,7 +122,7 @@ class Regions:
 
     def invalidate(self, start: int, size: int) -> None:
         """Forget everything made from a range of whole pages."""
-        with self.lock:
+        with self.native.paused(), self.lock:
             self.epoch += 1
             first, last = start >> PAGE_BITS, (start + size - 1) >> PAGE_BITS
             pages = range(first, last + 1) if last - first < len(self.by_page) else list(self.by_page)
@@ -134,7 +134,7 @@ class Regions:
 
     def clear(self) -> None:
         """Drop all regions."""
-        with self.lock:
+        with self.native.paused(), self.lock:
             self.epoch += 1
             for placed in tuple(self.by_offset.values()):
                 self._drop(placed)

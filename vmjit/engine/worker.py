@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 # Symbols of the interpreter's core that the host looks up; the names of handlers would only cost time at every start.
 INTERPRETER_SYMBOLS = (
     *("enter", "fault", "cold", "leave", "syscall", "previous", "signal", "illegal", "emulate", "handlers", "groups"),
-    *("interrupt", "gate", "owner"),
+    *("interrupt", "gate", "key", "pthread_setspecific", "pthread_getspecific", "exchange32", "exchange64"),
 )
 INTERPRETER_KEY = "interpreter"
 CALLS_SYMBOLS = ("trap", "descriptors", "clock", "gate")

@@ -74,8 +74,8 @@ class FuzzedHart(Hart):
     """Each program chooses when `auto` compiles: after how many jumps, and whether it waits for the region."""
 
     def choose(self, program: Program) -> None:
-        self.precise = program.precise
-        self.native.state.words(JUMP_OFFSET, 2 * JUMP_ENTRIES)[:] = NO_JUMPS
+        self.shared.precise = program.precise
+        self.native.state.area.words(JUMP_OFFSET, 2 * JUMP_ENTRIES)[:] = NO_JUMPS
         if self.tier is Tier.AUTO:
             self._threshold = program.hot
             self.sync = not program.late
@@ -136,7 +136,7 @@ class Bench:
         """The registers that need not be exact where a region faults."""
         if not stop.signal or not self.hart.counters.regions:
             return ()
-        return () if self.hart.precise else self.words
+        return () if self.hart.shared.precise else self.words
 
     def close(self) -> None:
         self.hart.close()

@@ -23,3 +23,4 @@ class ExitReason(IntEnum):
     ROUNDING = 11  # a rounding mode the host lacks came into force or went; pc is the instruction after it
     UNDECODED = 12  # instructions of this page may not be decoded yet: the host looks whether it is executable
     MISSING = 13  # an instruction whose handler is not there yet; arg is its entry in the handler table
+    INTERRUPT = 14  # never by guest code: another thread wants this one to look at what it was sent; arg 0

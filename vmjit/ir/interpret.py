@@ -21,6 +21,10 @@ class Memory(Protocol):
 
     def store(self, address: int, size: int, value: int) -> None: ...
 
+    def exchange(self, address: int, size: int, expected: int, new: int) -> bool:
+        """Store `new` if `expected` is there, in one step; whether it was."""
+        ...
+
 
 # {0} {1} {2}: operands; {m} {w}: mask and width of the result; {h} {n}: sign bit and width of operand 0
 MEANING = {
@@ -254,8 +258,10 @@ class _Source:
             if flags is not None:
                 self.emit(f"R[{flags}] |= flags")
         elif op in RMW_MEANING:
-            self.emit(f"{target} = old = M.load({args[0]}, {known['z']})")
-            self.emit(f"M.store({args[0]}, {known['z']}, {RMW_MEANING[op].format(*args, **known)})")
+            self.emit("while True:")
+            self.emit(f"  {target} = old = M.load({args[0]}, {known['z']})")
+            new = RMW_MEANING[op].format(*args, **known)
+            self.emit(f"  if M.exchange({args[0]}, {known['z']}, old, {new}): break")
         else:
             getattr(self, f"op_{op}")(value, target, args)
 
@@ -274,10 +280,11 @@ class _Source:
         type = value.args[1].type
         assert type is not None
         size = WIDTH[type] // 8
-        self.emit(f"old = M.load({args[0]}, {size})")
-        self.emit(f"{target} = old == {args[1]}")
+        self.emit("while True:")
+        self.emit(f"  old = M.load({args[0]}, {size})")
+        self.emit(f"  {target} = old == {args[1]}")
         # Also when they differ: memory that may not be written is a fault all the same, as it is for the host.
-        self.emit(f"M.store({args[0]}, {size}, {args[2]} if {target} else old)")
+        self.emit(f"  if M.exchange({args[0]}, {size}, old, {args[2]} if {target} else old): break")
 
     def op_undefined(self, value: Value, target: str, args: list[str]) -> None:
         self.emit(f"{target} = 0")

@@ -18,7 +18,8 @@ ENGINE_WORDS = {
             "reason",  # ExitReason of the last return to the host
             "arg",  # its argument
             "instret",  # guest instructions retired; kept in a host register while guest code runs
-            "limit",  # guest code returns at the next jump once instret has reached this; 0 stops it at once
+            "limit",  # guest code returns at the next jump once instret has reached this; 0 keeps it from being entered
+            "running",  # not 0 while native code runs, and after a fault until the host knows where
             "memory",  # host address of guest address 0
             "slots",  # host address of the slot of guest address 0
             "code",  # host address of the arena; slots hold offsets from it, and the decode stub lies at offset 0

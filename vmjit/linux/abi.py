@@ -83,6 +83,7 @@ SIGACTION = Struct("<QQQ")  # handler flags mask: riscv has no SA_RESTORER, so n
 SIGALTSTACK = Struct("<QI4xQ")
 SIGINFO_CHILD = Struct("<iii4xiIi100x")  # signo errno code pid uid status; 128 bytes
 EPOLL_EVENT = Struct("<I4xQ")  # 16 bytes; x86-64 packs it into 12
+CLONE_ARGS = Struct("<8Q")  # flags pidfd child_tid parent_tid exit_signal stack stack_size tls; version 0
 MSGHDR = Struct("<QI4xQQQQi4x")  # name namelen iov iovlen control controllen flags; 56 bytes
 UTSNAME = Struct("65s65s65s65s65s65s")
 

@@ -306,10 +306,15 @@ def sys_prctl(process: "Process", option: int, argument: int, *rest: int) -> int
         process.memory.write(argument, result.raw)
         return 0
     if option == PR_SET_NAME:
-        process.name = view(process.memory, argument, NAME_SIZE - 1, READ).tobytes().split(b"\0")[0]
+        name = view(process.memory, argument, NAME_SIZE - 1, READ).tobytes().split(b"\0")[0]
+        if process.thread.tid == os.getpid():
+            process.name = name
+        else:
+            process.thread.name = name
         return 0
     if option == PR_GET_NAME:
-        process.memory.write(argument, process.name.ljust(NAME_SIZE, b"\0"))
+        name = process.name if process.thread.name is None else process.thread.name
+        process.memory.write(argument, name.ljust(NAME_SIZE, b"\0"))
         return 0
     raise SyscallError(EINVAL)
 

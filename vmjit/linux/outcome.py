@@ -24,6 +24,14 @@ class Exited(Exception):
         self.status = status
 
 
+class ThreadExited(Exception):
+    """The guest called exit in one of several threads; status is the process's if it was the first of them."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"thread exit status {status}")
+        self.status = status
+
+
 class Killed(Exception):
     """A signal whose default action ends the process reached the guest."""
 

@@ -7,7 +7,7 @@ have each for themselves is in thread.py.
 
 import os
 import sys
-from _thread import _local, get_native_id
+from _thread import RLock, _local, get_native_id
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from errno import EBADF, EINVAL, EIO, ENOMEM, ENOSYS, EPIPE
@@ -22,11 +22,12 @@ from vmjit.linux.buffers import EXECUTE, PAGE, WRITE
 from vmjit.linux.native_calls import ReservedDescriptors
 from vmjit.linux.outcome import RESTART, Restart, SyscallError
 from vmjit.linux.processes import HiddenChildren
-from vmjit.linux.signals import SIGPIPE, Signals, result_of_interrupted, send_to_self
+from vmjit.linux.signals import SIGPIPE, Signals, discard_kick, result_of_interrupted, send_to_self
 from vmjit.linux.stack import map_stack, write_stack
 from vmjit.linux.syscalls import TABLE
 from vmjit.linux.table import Syscall
 from vmjit.linux.thread import Thread
+from vmjit.linux.threads import release_robust_futexes, tell_end
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,8 +49,9 @@ class Process:
     """A user-mode process.
 
     The engine may set the hooks: flush_code(address, size), before_fork(), after_fork_in_parent(),
-    after_fork_in_child(), make_faults_precise(); and what threads need, see Thread. Descriptors and children of its own
-    that the guest must not see go into reserved_fds and hidden_children.
+    after_fork_in_child(), make_faults_precise(), and new_thread(thread, maker), which gives a thread copies of the
+    registers of another and returns what runs it to its end in the current host thread. Descriptors and children of its
+    own that the guest must not see go into reserved_fds and hidden_children.
     """
 
     def __init__(
@@ -97,7 +99,9 @@ class Process:
         self.after_fork_in_parent: Callable[[], None] = nothing
         self.after_fork_in_child: Callable[[], None] = nothing
         self.make_faults_precise: Callable[[], None] = nothing
+        self.new_thread: Callable[[Thread, Thread], Callable[[], None]] | None = None
 
+        self.is_ending = False  # threads that wait in the host are to go on
         self._current = _local()
         self.threads: dict[int, Thread] = {}  # by id, those that have not ended
         self.begin_thread(Thread())
@@ -110,8 +114,17 @@ class Process:
 
     def begin_thread(self, thread: Thread) -> None:
         """From now on the current host thread is this thread of the guest."""
+        self.threads.pop(thread.tid, None)
         thread.tid = get_native_id()
         self._current.thread = self.threads[thread.tid] = thread
+
+    def end_thread(self) -> None:
+        """The current host thread is no thread of the guest any more."""
+        thread = self.thread
+        release_robust_futexes(self, thread)
+        self.threads.pop(thread.tid, None)
+        if self.threads:
+            tell_end(self, thread)
 
     def begin_as_child(self) -> None:
         """In a forked child, whose only thread is the one that forked, and which has no children or signals yet."""
@@ -120,6 +133,7 @@ class Process:
         self.hidden_children.clear()
         self.threads.clear()
         self.begin_thread(self.thread)
+        self.signals.lock = RLock()  # another thread may have held it
         for holder in (self.signals, self.thread):
             holder.pending = 0
             holder.infos.clear()
@@ -171,7 +185,12 @@ class Process:
 
     def interruptible(self, name: str, *arguments: host.Argument) -> int:
         """A system call of the host that may wait. Raises OSError; Restart if a signal was there before it began."""
-        return host.through(self.thread.interrupts.gate, name, *arguments)
+        while True:
+            try:
+                return host.through(self.thread.interrupts.gate, name, *arguments)
+            except (InterruptedError, Restart):
+                if not discard_kick(self):
+                    raise
 
     def report(self, message: str) -> None:
         """Tell the user, once, what the guest wanted and cannot have."""

@@ -1,7 +1,8 @@
 """Processes: exit, fork, wait, execve.
 
 A guest process is a host process, so fork is the host's fork, and execve replaces the emulator by a new one for the new
-program. vfork and the clone of posix_spawn become fork too: the parent waits, but sees no writes of the child.
+program. vfork and the clone of posix_spawn become fork too: the parent waits, but sees no writes of the child. Threads
+are in threads.py.
 """
 
 import ctypes
@@ -10,35 +11,44 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import suppress
-from errno import EACCES, EAGAIN, ECHILD, EINVAL, ELOOP, ENOENT, ENOEXEC
+from errno import E2BIG, EACCES, ECHILD, EINVAL, ELOOP, ENOENT, ENOEXEC
 from struct import Struct
 
-from vmjit.errors import MemoryAccessError
 from vmjit.linux import host
 from vmjit.linux.abi import (
     AT_EMPTY_PATH,
     AT_FDCWD,
     AT_SYMLINK_NOFOLLOW,
+    CLONE_ARGS,
     ELF_MACHINE,
     INT,
     RUSAGE_SIZE,
     SIGINFO_CHILD,
     TIMESPEC,
 )
-from vmjit.linux.buffers import path_string, strings
-from vmjit.linux.outcome import Exited, SyscallError
+from vmjit.linux.buffers import PAGE, path_string, strings
+from vmjit.linux.outcome import Exited, SyscallError, ThreadExited
 from vmjit.linux.paths import resolve
 from vmjit.linux.signal_frame import SIGINFO_SIZE
-from vmjit.linux.signals import signals_held
-from vmjit.linux.table import register, syscall
+from vmjit.linux.signals import SIGCHLD, reset_handlers, signals_held
+from vmjit.linux.table import syscall
+from vmjit.linux.threads import (
+    CLONE_CHILD_CLEARTID,
+    CLONE_CHILD_SETTID,
+    CLONE_PARENT_SETTID,
+    CLONE_SETTLS,
+    clone_thread,
+    write_tid,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from vmjit.linux.process import Process
 
-CLONE_VM, CLONE_VFORK, CLONE_THREAD, CLONE_SETTLS = 0x100, 0x4000, 0x10000, 0x80000
-CLONE_PARENT_SETTID, CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID = 0x100000, 0x200000, 0x1000000
+CLONE_VFORK, CLONE_THREAD = 0x4000, 0x10000
 CLONE_NAMESPACES = 0x7E020000  # CLONE_NEWNS, NEWCGROUP .. NEWNET
+CLONE_CLEAR_SIGHAND = 0x100000000  # this and the next by clone3 only
+CLONE3_REFUSED = 0x200000000 | 0x1000 | 0x8000 | 0xFF  # CLONE_INTO_CGROUP, PIDFD, PARENT, what is a signal for clone
 
 WNOHANG, WUNTRACED, WEXITED, WCONTINUED, WNOWAIT = 1, 2, 4, 8, 0x1000000
 WAIT4_OPTIONS = WNOHANG | WUNTRACED | WCONTINUED | 0xE0000000  # __WNOTHREAD, __WALL, __WCLONE
@@ -68,13 +78,16 @@ class HiddenChildren(set[int]):
         self.ever.add(pid)
 
 
-def exit_process(_process: "Process", status: int) -> int:
-    """exit and exit_group."""
+@syscall("int", result="none")
+def sys_exit(process: "Process", status: int) -> int:
+    if len(process.threads) > 1:
+        raise ThreadExited(status & 0xFF)
     raise Exited(status & 0xFF)
 
 
-register("exit", "int", exit_process, result="none")
-register("exit_group", "int", exit_process, result="none")
+@syscall("int", result="none")
+def sys_exit_group(_process: "Process", status: int) -> int:
+    raise Exited(status & 0xFF)
 
 
 # clone
@@ -82,12 +95,29 @@ register("exit_group", "int", exit_process, result="none")
 
 @syscall(
     "clone_flags hex address hex address",
-    lacks="threads, namespaces; a child never shares memory with its parent (CLONE_VM)",
+    lacks="namespaces; a child never shares memory with its parent (CLONE_VM), threads share all that they can",
 )
 def sys_clone(process: "Process", flags: int, stack: int, parent_tid: int, tls: int, child_tid: int) -> int:
     if flags & CLONE_THREAD:
-        process.report("clone of a thread: threads are not supported; returned EAGAIN")
-        raise SyscallError(EAGAIN)
+        return clone_thread(process, flags, stack, parent_tid, tls, child_tid)
+    return clone_process(process, flags, stack, parent_tid, tls, child_tid)
+
+
+@syscall("address size", lacks="as clone; descriptors of processes (CLONE_PIDFD), cgroups, chosen ids")
+def sys_clone3(process: "Process", address: int, size: int) -> int:
+    if not CLONE_ARGS.size <= size <= PAGE:
+        raise SyscallError(EINVAL if size < CLONE_ARGS.size else E2BIG)
+    data = process.memory.read(address, size)
+    if any(data[CLONE_ARGS.size :]):  # among them what only newer kernels know
+        raise SyscallError(E2BIG)
+    flags, _pidfd, child_tid, parent_tid, signal_number, stack, stack_size, tls = CLONE_ARGS.unpack_from(data)
+    if flags & CLONE3_REFUSED or bool(stack) != bool(stack_size) or signal_number not in (0, SIGCHLD):
+        raise SyscallError(EINVAL)
+    return sys_clone(process, flags | signal_number, stack + stack_size, parent_tid, tls, child_tid)
+
+
+def clone_process(process: "Process", flags: int, stack: int, parent_tid: int, tls: int, child_tid: int) -> int:
+    """A fork, whatever memory was to be shared."""
     if flags & CLONE_NAMESPACES:
         raise SyscallError(EINVAL)
     with signals_held(process):  # one that was caught would be taken by the child too
@@ -119,12 +149,6 @@ def fork(process: "Process", flags: int, stack: int, parent_tid: int, tls: int, 
     return pid
 
 
-def write_tid(process: "Process", address: int, tid: int) -> None:
-    """Store a thread id; like the kernel, which does it when nothing can fail any more, in vain at a bad address."""
-    with suppress(MemoryAccessError):
-        process.memory.write(address, INT.pack(tid))
-
-
 def start_child(
     process: "Process", flags: int, stack: int, tls: int, child_tid: int, gate: tuple[int, int] | None
 ) -> None:
@@ -139,6 +163,8 @@ def start_child(
     thread = process.thread
     if thread.registers is not None:
         thread.registers.begin_child(stack, tls if flags & CLONE_SETTLS else None)
+    if flags & CLONE_CLEAR_SIGHAND:
+        reset_handlers(process)
     thread.clear_child_tid = child_tid if flags & CLONE_CHILD_CLEARTID else 0
     if flags & CLONE_CHILD_SETTID:
         write_tid(process, child_tid, os.getpid())

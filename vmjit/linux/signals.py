@@ -46,8 +46,9 @@ STOPPING = frozenset((SIGSTOP, 20, 21, 22))  # also SIGTSTP, SIGTTIN, SIGTTOU
 # kernel would send a signal. The C library has two for itself, as the guest's has.
 CAUSED = frozenset((4, 5, 7, 8, SIGSEGV))
 SIGSETXID = 33
-KEPT = CAUSED | {SIGPIPE, SIGXFSZ, 32, SIGSETXID}  # those that the guest sends itself do not go through the host
-NEVER_BLOCKED = sum(1 << number - 1 for number in (*CAUSED, SIGSETXID))
+KICK = LARGEST  # see engine/state.py
+KEPT = CAUSED | {SIGPIPE, SIGXFSZ, 32, SIGSETXID, KICK}  # those that the guest sends itself do not go through the host
+NEVER_BLOCKED = sum(1 << number - 1 for number in (*CAUSED, SIGSETXID, KICK))
 EVERYTHING = (1 << LARGEST) - 1
 
 SS_ONSTACK, SS_AUTODISARM = 1, 1 << 31
@@ -105,6 +106,14 @@ def bit_of(number: int) -> int:
 def sender_info(number: int, code: int) -> bytes:
     """siginfo_t of a signal that the guest sends to itself."""
     return SIGINFO_SENDER.pack(number, 0, code, 0, os.getpid(), os.getuid(), 0)
+
+
+def reset_handlers(process: "Process") -> None:
+    """Handlers give way to default actions; what is ignored stays so."""
+    for number, action in tuple(process.signals.actions.items()):
+        if action.handler > SIG_IGN:
+            process.signals.actions[number] = DEFAULT
+            share_with_host(process, number)
 
 
 def send_to_self(process: "Process", number: int, code: int = SI_USER) -> None:
@@ -200,10 +209,24 @@ def take_ready(process: "Process") -> tuple[int, bytes] | None:
 def is_for_guest(process: "Process", number: int, info: bytes) -> bool:
     """Whether a signal that was caught is none that the emulator caused: by a broken pipe, or a child of its own."""
     _, _, code, _, sender, _, _ = SIGINFO_SENDER.unpack(info)
+    if number == KICK:
+        return False
     if number == SIGPIPE:
         return not (code == SI_USER and sender == os.getpid())
     if number == SIGCHLD and code > 0 and sender in process.hidden_children.ever:
         return any(has_changed(pid) for pid in tuple(process.children))  # whose signal was merged with that one
+    return True
+
+
+def discard_kick(process: "Process") -> bool:
+    """Whether it was nothing but another thread that ended what this one waited for, and it may go on waiting."""
+    interrupts = process.thread.interrupts
+    found = interrupts.peek()
+    if found is None or found[0] != KICK or process.is_ending or ready_signals(process):
+        return False
+    interrupts.take()
+    process.thread.host_blocked = None
+    show_mask(process)
     return True
 
 
@@ -216,13 +239,13 @@ def has_changed(pid: int) -> bool:
 
 def result_of_interrupted(process: "Process", name: str) -> int:
     """What a call returns that a signal has interrupted: it is made again if no handler runs, or one that allows it."""
-    found = process.thread.interrupts.peek()
-    if found is not None and not is_for_guest(process, *found):
-        return RESTART
-    ready = ready_signals(process)
+    found, ready = process.thread.interrupts.peek(), ready_signals(process)
     if found is None and not ready:
         return -EINTR
-    action = process.signals.action((ready & -ready).bit_length() if found is None else found[0])
+    if found is not None and is_for_guest(process, *found):
+        action = process.signals.action(found[0])
+    else:
+        action = process.signals.action((ready & -ready).bit_length()) if ready else IGNORE
     if action.handler > SIG_IGN and (name in NEVER_RESTARTED or not action.flags & SA_RESTART):
         return -EINTR
     return RESTART
@@ -346,6 +369,12 @@ def show_mask(process: "Process") -> None:
     if thread.interrupts.catches and thread.host_blocked != thread.blocked:
         process.interruptible("rt_sigprocmask", SIG_SETMASK, host_set(thread.blocked), None, ULONG.size)
         thread.host_blocked = thread.blocked
+
+
+def begin_thread(process: "Process") -> None:
+    """Signals may come to the current thread from now on."""
+    with suppress(Restart):  # one has come
+        show_mask(process)
 
 
 @contextmanager

@@ -359,21 +359,22 @@ def put(stream: "TextIO", line: str) -> None:
 
 
 def traced(process: "Process", stream: "TextIO", entry: Syscall, args: Sequence[int]) -> int:
-    """Perform the call and print its line."""
+    """Perform the call and print its line, which names the thread if there are several."""
+    name = f"[pid {process.thread.tid}] {entry.name}" if len(process.threads) > 1 else entry.name
     values = entry.unpack(_pack_registers(*args))
     texts = [format_argument(process, entry, values, position, None) for position in range(len(values))]
     if entry.result == "none":
-        put(stream, f"{entry.name}({', '.join(texts)}) = ?")
+        put(stream, f"{name}({', '.join(texts)}) = ?")
         return process.perform(entry, args)
     try:
         result = process.perform(entry, args)
     except (Exited, Killed):
-        put(stream, f"{entry.name}({', '.join(texts)}) = ?")
+        put(stream, f"{name}({', '.join(texts)}) = ?")
         raise
     for position, kind in enumerate(entry.kinds):
         if kind.startswith("out_"):
             texts[position] = format_argument(process, entry, values, position, result)
-    put(stream, f"{entry.name}({', '.join(texts)}) = {format_result(entry, result)}")
+    put(stream, f"{name}({', '.join(texts)}) = {format_result(entry, result)}")
     return result
 
 

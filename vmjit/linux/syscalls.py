@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["TABLE"]
 
 SILENTLY_ABSENT = {
-    "clone3": "address size",  # libc falls back to clone
     "rseq": "address uint int uint",
     "openat2": "dirfd path address size",
     "mseal": "hex size int",

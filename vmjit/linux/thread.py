@@ -29,12 +29,13 @@ class Thread:
     """
 
     __slots__ = (
-        *("blocked", "clear_child_tid", "host_blocked", "infos", "interrupt", "interrupts", "mask_after", "pending"),
-        *("registers", "robust_list", "stack", "tid"),
+        *("blocked", "clear_child_tid", "host_blocked", "infos", "interrupt", "interrupts", "mask_after", "name"),
+        *("pending", "registers", "robust_list", "stack", "tid"),
     )
 
     def __init__(self, registers: "UserRegisters | None" = None, blocked: int = 0) -> None:
         self.tid = get_native_id()
+        self.name: bytes | None = None  # of PR_SET_NAME, unless it is the process's
         self.registers = registers  # signal handlers and new threads need them
         self.interrupts: Interrupts | NoInterrupts = NoInterrupts()
         self.blocked = blocked

@@ -118,6 +118,8 @@ class AddressSpace:
         self.lock = RLock()
         # (addr, size), page aligned: called after code may have changed, for pages that are or were executable.
         self.code_changed: Callable[[int, int], None] = _ignore
+        # By size, (host address, expected, new) -> what was there, in one step even for code that is not Python's.
+        self.exchanges: dict[int, Callable[[int, int, int], int]] = {}
         self._starts: list[int] = []
         self._table: list[Mapping] = []
         area = (ctypes.c_ubyte * size).from_address(self.base)
@@ -293,6 +295,24 @@ class AddressSpace:
                 ctypes.memset(self.base + addr, byte, size)
         if found & _IS_CODE:
             self._notify_pages(addr, size)
+
+    def compare_exchange(self, addr: int, size: int, expected: int, new: int) -> bool:
+        """Store `new` if the `size` bytes at a multiple of it hold `expected`, little-endian; whether they did."""
+        addr = index(addr)
+        with self.lock:
+            found = self._check(addr, size, READ | WRITE)
+            exchange = self.exchanges.get(size)
+            if exchange is None:
+                done = int.from_bytes(self.read(addr, size), "little") == expected
+                if done:
+                    self.write(addr, new.to_bytes(size, "little"))
+                return done
+            if found & _MAY_FAULT:
+                self._require_backed(addr, size)
+            done = exchange(self.base + addr, expected, new) == expected
+        if found & _IS_CODE and done:
+            self._notify_pages(addr, size)
+        return done
 
     def read_cstring(self, addr: int, limit: int = _PATH_MAX) -> bytes:
         """The bytes before the first NUL, which must be one of `limit` bytes: else OSError with ENAMETOOLONG."""
