@@ -22,7 +22,7 @@ from vmjit.linux.buffers import EXECUTE, PAGE, WRITE
 from vmjit.linux.native_calls import ReservedDescriptors
 from vmjit.linux.outcome import RESTART, Restart, SyscallError
 from vmjit.linux.processes import HiddenChildren
-from vmjit.linux.signals import SIGPIPE, Signals, discard_kick, result_of_interrupted, send_to_self
+from vmjit.linux.signals import SIGPIPE, Signals, discard_interruption, result_of_interrupted, send_to_self
 from vmjit.linux.stack import map_stack, write_stack
 from vmjit.linux.syscalls import TABLE
 from vmjit.linux.table import Syscall
@@ -189,7 +189,7 @@ class Process:
             try:
                 return host.through(self.thread.interrupts.gate, name, *arguments)
             except (InterruptedError, Restart):
-                if not discard_kick(self):
+                if not discard_interruption(self):
                     raise
 
     def report(self, message: str) -> None:

@@ -218,11 +218,11 @@ def is_for_guest(process: "Process", number: int, info: bytes) -> bool:
     return True
 
 
-def discard_kick(process: "Process") -> bool:
-    """Whether it was nothing but another thread that ended what this one waited for, and it may go on waiting."""
+def discard_interruption(process: "Process") -> bool:
+    """Whether a call was interrupted, or not made, for nothing that is of interest to the guest: it may be made now."""
     interrupts = process.thread.interrupts
     found = interrupts.peek()
-    if found is None or found[0] != KICK or process.is_ending or ready_signals(process):
+    if found is None or is_for_guest(process, *found) or process.is_ending or ready_signals(process):
         return False
     interrupts.take()
     process.thread.host_blocked = None
