@@ -101,6 +101,7 @@ class Machine:
     argv              arguments after the program's name; argv0 replaces the name
     env               the guest's environment, the host's by default
     sysroot           where absolute paths are looked for first, the dynamic linker's too; else that of the settings
+    ignored_signals   that the program begins with ignoring, besides those that the host's process ignores
     max_instructions  the run stops at the first jump after that many of one thread
 
     `finish` ends the host's process: one that the guest forked from another thread than the first, when its guest has
@@ -121,6 +122,7 @@ class Machine:
         settings: Settings | None = None,
         strace: TextIO | None = None,
         emulator_argv: Sequence[str] = (),
+        ignored_signals: Sequence[int] = (),
     ) -> None:
         self.guest = get(GUEST)
         settings = settings if settings is not None else Settings.from_environment()
@@ -144,6 +146,8 @@ class Machine:
             emulator_argv=emulator_argv,
             argv0_option="--argv0" if emulator_argv else None,
             env_option="--env" if emulator_argv else None,
+            ignore_option="--ignore-signal" if emulator_argv else None,
+            ignored=ignored_signals,
         )
         self.service = Service(
             self.guest.name,

@@ -47,6 +47,7 @@ def main(options: argparse.Namespace) -> NoReturn:
         settings=chosen,
         strace=sys.stderr if options.strace or chosen.wants("syscall") else None,
         emulator_argv=emulator_argv(options, chosen.sysroot),
+        ignored_signals=options.ignore_signal,
     )
     machine.finish = partial(finish, machine, options)
     if options.timeout is not None:

@@ -66,8 +66,13 @@ class Process:
         emulator_argv: Sequence[str] = (),
         argv0_option: str | None = None,
         env_option: str | None = None,
+        ignore_option: str | None = None,
+        ignored: Sequence[int] = (),
     ) -> None:
-        """argv0_option, env_option: the emulator's options for an argv[0] that is not the path, and for a variable."""
+        """argv0_option, env_option: the emulator's options for an argv[0] that is not the path, and for a variable.
+
+        ignore_option is that for a signal that the program begins with ignoring, though the host's process does not.
+        """
         self.memory = memory
         self.execfn = os.fsencode(executable)
         self.executable = os.path.realpath(self.execfn)
@@ -78,9 +83,10 @@ class Process:
         self.emulator_argv = [os.fsencode(argument) for argument in emulator_argv]
         self.argv0_option = os.fsencode(argv0_option) if argv0_option else None
         self.env_option = os.fsencode(env_option) if env_option else None
+        self.ignore_option = os.fsencode(ignore_option) if ignore_option else None
 
         self.name = os.path.basename(self.execfn)[:15]
-        self.signals = Signals()
+        self.signals = Signals(ignored)
         self.limits: dict[int, bytes] = {}
         self.auxv = b""
         self.stack_top = self.brk_start = self.brk_end = self.initial_sp = 0

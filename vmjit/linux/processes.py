@@ -30,7 +30,7 @@ from vmjit.linux.buffers import PAGE, path_string, strings
 from vmjit.linux.outcome import Exited, SyscallError, ThreadExited
 from vmjit.linux.paths import resolve
 from vmjit.linux.signal_frame import SIGINFO_SIZE
-from vmjit.linux.signals import SIGCHLD, reset_handlers, signals_held
+from vmjit.linux.signals import KEPT, SIG_IGN, SIGCHLD, reset_handlers, signals_held
 from vmjit.linux.table import syscall
 from vmjit.linux.threads import (
     CLONE_CHILD_CLEARTID,
@@ -399,6 +399,10 @@ def emulator_command(
     command = list(process.emulator_argv)
     if process.argv0_option is not None and argv[0] != program:
         command += [process.argv0_option, argv[0]]
+    if process.ignore_option is not None:
+        for number in sorted(KEPT):
+            if process.signals.action(number).handler == SIG_IGN:
+                command += [process.ignore_option, b"%d" % number]
     for name, value in variables.items():
         command += [process.env_option or b"", name + b"=" + value]
     return [*command, program, *argv[1:]]

@@ -9,7 +9,7 @@ What the emulator needs for itself is kept here instead: `pending` holds those t
 import os
 import signal
 from _thread import RLock
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from errno import EINTR, EINVAL, ENOMEM, EPERM
 
@@ -82,12 +82,10 @@ IGNORE = Action(SIG_IGN)
 class Signals:
     """What the threads of a process share of signals; `lock` is for all pending sets, those of threads too."""
 
-    def __init__(self) -> None:
-        self.actions = {
-            number: IGNORE
-            for number in range(1, LARGEST + 1)
-            if number not in KEPT and signal.getsignal(number) == signal.SIG_IGN
-        }
+    def __init__(self, ignored: Iterable[int] = ()) -> None:
+        """Signals that the host's process ignores are ignored; `ignored` are those of KEPT that are too."""
+        of_host = [number for number in range(1, LARGEST + 1) if signal.getsignal(number) == signal.SIG_IGN]
+        self.actions = dict.fromkeys([*(number for number in of_host if number not in KEPT), *ignored], IGNORE)
         self.lock = RLock()
         self.pending = 0  # signals sent to the process: any thread takes them that does not block them
         self.infos: dict[int, bytes] = {}  # siginfo_t of pending signals
