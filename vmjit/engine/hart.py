@@ -19,6 +19,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from vmjit.engine.cache import Cache, Kept, Program, Region, calls_key, handlers_key, name_of, variant
+from vmjit.engine.interrupts import Interrupts
 from vmjit.engine.native import Native
 from vmjit.engine.regions import Regions
 from vmjit.engine.state import FOREVER, State
@@ -155,6 +156,7 @@ class Hart:
     def _take_state(self, state: State) -> None:
         self.state = state
         self.words = state.words
+        self.interrupts = Interrupts(self.native, state)
         self._handlers: dict[ExitReason, Callable[[int, int], Stop | None]] = {
             ExitReason.LIMIT: self._limited,
             ExitReason.HOT: self._hot,
@@ -319,13 +321,15 @@ class Hart:
         return self.shared.retired + sum(state.words[self._instret] for state in tuple(self.native.states))
 
     def _limited(self, pc: int, _: int) -> Stop | None:
-        """The limit is reached, or another thread set it to 0 for a while or to tell us something."""
+        """The limit is reached, or a signal set it to 0, or another thread for a while or to tell us something."""
         state = self.state
         with self.native.exclusive:
             if state.is_wanted:
                 state.is_wanted = False
                 state.admit()
                 return Stop(ExitReason.INTERRUPT, pc, 0)
+        if self.interrupts.waiting:
+            return Stop(ExitReason.INTERRUPT, pc, 0)
         if self.words[self._instret] >= state.limit:
             return Stop(ExitReason.LIMIT, pc, 0)
         return None
