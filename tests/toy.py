@@ -109,7 +109,7 @@ guest = Guest(
     alignment=2,
     stack_pointer="r7",
     thread_pointer="r6",
-    syscall=SyscallAbi(number="r1", arguments=("r2", "r3"), result="r1"),
+    syscall=SyscallAbi(number="r1", arguments=("r2", "r3"), result="r1", size=2),
     hwcap=0,
     trap_sets=(),
     registers=tuple(f"r{n}" for n in range(8)),

@@ -16,15 +16,18 @@ from typing import TextIO
 from vmjit.debug import Settings
 from vmjit.engine.cache import Cache, version_of
 from vmjit.engine.hart import CALLS_HOT, Hart, Stop, Tier
+from vmjit.engine.interrupts import EVERYTHING, set_mask
 from vmjit.engine.service import Service
 from vmjit.errors import ElfError
 from vmjit.guest import GUEST, get
 from vmjit.ir.exits import ExitReason
 from vmjit.linux import Exited, Killed, Process, Thread, ThreadExited
 from vmjit.linux.native_calls import NATIVE_CALLS
+from vmjit.linux.outcome import RESTART
 from vmjit.linux.paths import in_sysroot
 from vmjit.linux.signal_frame import UserRegisters
-from vmjit.linux.signals import deliver, fault
+from vmjit.linux.signals import begin_thread, deliver, fault, take_over
+from vmjit.linux.time_calls import end_timers
 from vmjit.loader import elf
 from vmjit.memory.address_space import AddressSpace
 
@@ -98,6 +101,7 @@ class Machine:
     argv              arguments after the program's name; argv0 replaces the name
     env               the guest's environment, the host's by default
     sysroot           where absolute paths are looked for first, the dynamic linker's too; else that of the settings
+    ignored_signals   that the program begins with ignoring, besides those that the host's process ignores
     max_instructions  the run stops at the first jump after that many of one thread
 
     `finish` ends the host's process: one that the guest forked from another thread than the first, when its guest has
@@ -118,6 +122,7 @@ class Machine:
         settings: Settings | None = None,
         strace: TextIO | None = None,
         emulator_argv: Sequence[str] = (),
+        ignored_signals: Sequence[int] = (),
     ) -> None:
         self.guest = get(GUEST)
         settings = settings if settings is not None else Settings.from_environment()
@@ -141,6 +146,8 @@ class Machine:
             emulator_argv=emulator_argv,
             argv0_option="--argv0" if emulator_argv else None,
             env_option="--env" if emulator_argv else None,
+            ignore_option="--ignore-signal" if emulator_argv else None,
+            ignored=ignored_signals,
         )
         self.service = Service(
             self.guest.name,
@@ -248,12 +255,17 @@ class Machine:
     def run(self) -> Result:
         """Run until the guest ends or is stopped."""
         began = perf_counter()
+        mask = set_mask(None)
         self.result, self.process.is_ending, self.is_concluding = None, False, False
         self.process.begin_thread(self.leader)
+        take_over(self.process, self.hart.interrupts)
         try:
             self._run_thread(self.leader)
             return self._conclude()
         finally:
+            end_timers(self.process)
+            self.hart.interrupts.close()
+            set_mask(mask)
             self.seconds += perf_counter() - began
             if not self.is_child:
                 self.hart.learn()
@@ -262,7 +274,7 @@ class Machine:
         """A hook of the process."""
         hart = self.harts[maker].sibling()
         thread.registers = UserRegisters(hart.words, self.guest.layout.word, self.guest.trap_sets)
-        thread.interrupt = hart.interrupt
+        thread.interrupt, thread.interrupts = hart.interrupt, hart.interrupts
         self.harts[thread] = hart
 
         def run() -> None:
@@ -282,6 +294,7 @@ class Machine:
         try:
             hart = self.harts[thread]
             hart.begin()
+            begin_thread(self.process)
             result = self._run(hart, thread)
         except ThreadExited as ended:
             self.statuses[thread] = ended.status
@@ -294,6 +307,7 @@ class Machine:
         if result is not None:
             self._end(result)
         if self.result is None or self.result.code is not None:  # else it may go on in another run
+            set_mask(EVERYTHING)  # signals are for other threads now
             self.process.end_thread()
 
     def _end(self, result: Result) -> None:
@@ -336,18 +350,23 @@ class Machine:
         """How the guest ended; None if it ended because of another thread."""
         abi, layout, words = self.guest.syscall, self.guest.layout, hart.words
         number, result = layout.word(abi.number), layout.word(abi.result)
+        pc, interrupt = layout.word("pc"), layout.word("interrupt")
         arguments = [layout.word(name) for name in abi.arguments]
         syscall, run, signals = self.process.syscall, hart.run, self.process.signals
         while True:
             stop = run()
             if stop.reason is ExitReason.SYSCALL:
-                words[result] = syscall(words[number], [words[i] for i in arguments]) & 0xFFFFFFFFFFFFFFFF
+                value = syscall(words[number], [words[i] for i in arguments])
+                if value == RESTART:
+                    words[pc] = stop.pc - abi.size
+                else:
+                    words[result] = value & 0xFFFFFFFFFFFFFFFF
             elif stop.reason is ExitReason.INTERRUPT:
                 if self.result is not None:
                     return None
             elif not self._is_handled(stop):
                 return self._ended(hart, stop)
-            if signals.pending or thread.pending:
+            if words[interrupt] or signals.pending or thread.pending:
                 deliver(self.process)
 
     def stop(self) -> None:

@@ -82,7 +82,7 @@ def threads_that_can_be_traced(monkeypatch: pytest.MonkeyPatch) -> None:
     def start(function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
         threading.Thread(target=function, args=arguments, daemon=True).start()
 
-    monkeypatch.setattr(service_module, "start_new_thread", start)
+    monkeypatch.setattr("vmjit.engine.interrupts.start_new_thread", start)
 
 
 def echo(do: str = "pass") -> str:
@@ -321,7 +321,7 @@ def test_a_child_that_cannot_be_started(started: Started, reason: str, monkeypat
         def no_thread(function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
             raise RuntimeError("can't start new thread")
 
-        monkeypatch.setattr(service_module, "start_new_thread", no_thread)
+        monkeypatch.setattr("vmjit.engine.interrupts.start_new_thread", no_thread)
     with pytest.raises(CompileError, match=f"the compile worker cannot be started: {reason}"):
         service.wait(("interpreter",))
     assert service.started == MOST_WORKERS and not started.pids and os.listdir("/proc/self/fd") == fds

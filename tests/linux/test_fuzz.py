@@ -28,7 +28,7 @@ import pytest
 from tests.linux.conftest import SCRATCH, SCRATCH_SIZE, Guest
 from vmjit.errors import MemoryAccessError
 from vmjit.guest import get
-from vmjit.linux import Exited, Killed, signals, strace  # noqa: F401  (strace: a child may not be able to load it)
+from vmjit.linux import Exited, Killed, host, signals, strace  # noqa: F401  (strace: a child may not be able to load it)
 from vmjit.linux.abi import NAMES
 from vmjit.linux.abi import NUMBERS as NUMBERS_OF
 from vmjit.linux.descriptors import PLAIN_REQUESTS, STRUCTURE_REQUESTS
@@ -180,15 +180,18 @@ def make_harmless() -> None:
             refuse()
         mknod(path, mode, device, **more)
 
-    def execve(path: bytes, arguments: list[bytes], environment: dict[bytes, bytes]) -> NoReturn:
-        assert all(type(text) is bytes for text in (path, *arguments, *environment, *environment.values()))
-        raise OSError(errno.ENOEXEC, "not in a test")
-
     for name in ("kill", "killpg", "setpriority", "sched_setscheduler", "sched_setparam", "sync"):
         setattr(os, name, refuse)
+    through = host.through
+
+    def harmless(gate: Callable[..., int], name: str, *arguments: host.Argument) -> int:
+        if name in ("execve", "timer_settime") or "kill" in name or "queue" in name or name == "pidfd_send_signal":
+            refuse()
+        return through(gate, name, *arguments)
+
+    host.through = harmless
     os.fork, os.mknod = childless_fork, mknod_without_devices  # type: ignore[assignment]
-    os.execve = execve  # type: ignore[assignment]
-    signals.share_with_host = lambda number, handler: None
+    signals.share_with_host = lambda process, number: None
 
 
 # What is passed.
@@ -316,6 +319,7 @@ class Surroundings:
         self.files = (*range(16), 700)
         guest.memory.unmap(0, guest.memory.size)
         guest.process.signals = signals.Signals()
+        guest.process.threads.clear()
         guest.process.begin_thread(Thread(registers()))
         guest.process.brk_start = guest.process.brk_end = 0x60000000
         self.refresh()

@@ -220,19 +220,6 @@ def test_suspend_lets_a_pending_signal_in(guest: Guest, registers: memoryview) -
     assert guest.process.thread.blocked == bits(USR1, CHLD)
 
 
-def test_sigsuspend_waits_for_a_child_whose_end_is_handled(guest: Guest, registers: memoryview) -> None:
-    guest.call("rt_sigaction", CHLD, action(guest, HANDLER), 0, 8)
-    pid = guest.call("clone", CHLD)
-    if pid == 0:
-        os._exit(5)
-    assert guest.call("rt_sigsuspend", sigset(guest, USR1), 8) == -errno.EINTR
-    deliver(guest.process)
-    assert registers[0] == HANDLER
-    number, _, code, sender, _, status = struct.unpack("<iii4xiIi", guest.memory.read(registers[2], 28))
-    assert (number, code, sender, status) == (CHLD, 1, pid, 5)  # CLD_EXITED
-    assert guest.call("wait4", pid) == pid
-
-
 def test_faults_reach_their_handler(guest: Guest, registers: memoryview) -> None:
     precise = []
     guest.process.make_faults_precise = precise.append

@@ -1,6 +1,5 @@
 import errno
 import os
-import signal
 import struct
 import threading
 import time
@@ -9,7 +8,6 @@ from collections.abc import Callable
 import pytest
 
 from tests.linux.conftest import Guest
-from vmjit.engine.state import handle_kicks, kick
 from vmjit.guest import get
 from vmjit.linux import Exited, Thread, ThreadExited
 from vmjit.linux.signal_frame import UserRegisters
@@ -123,20 +121,6 @@ def test_a_wake_that_computes(guest: Guest) -> None:
     assert guest.call("futex", at, WAKE_OP | PRIVATE, 1, 1, other, add_2_and_wake_if_6) == 2
     assert [waiter.join() for waiter in waiters] == [0, 0]
     assert value_at(guest, other) == 8
-
-
-def test_a_signal_interrupts_a_wait(guest: Guest) -> None:
-    at = word(guest, 5)
-    waiter = Waiter(guest, "futex", at, WAIT | PRIVATE, 5)
-    thread = guest.process.threads[waiter.tid]
-    handle_kicks()
-    kick(thread.tid)
-    time.sleep(0.01)
-    assert waiter.result is None, "nothing was sent"
-    thread.interrupt = lambda: kick(thread.tid)
-    guest.call("rt_sigaction", signal.SIGUSR1, guest.put(struct.pack("<QQQ", 0x10000, 0, 0)), 0, 8)
-    assert guest.call("tgkill", os.getpid(), waiter.tid, signal.SIGUSR1) == 0
-    assert waiter.join() == -errno.EINTR
 
 
 def test_the_end_of_a_thread_releases_its_robust_locks(guest: Guest) -> None:

@@ -2,8 +2,6 @@ import errno
 import struct
 import time
 
-import pytest
-
 from tests.linux.conftest import Guest
 
 UNMAPPED = 0x9000000
@@ -67,10 +65,18 @@ def test_interval_timers(guest: Guest) -> None:
     assert 990 < struct.unpack("<4q", guest.memory.read(at, 32))[2] <= 1000
 
 
-def test_an_alarm_for_a_handler_is_not_set(guest: Guest, capfd: pytest.CaptureFixture[str]) -> None:
-    at = guest.space(32)
-    guest.call("rt_sigaction", 14, guest.put(struct.pack("<QQQ", 0x10000, 0, 0)), 0, 8)
-    assert guest.call("setitimer", 0, guest.put(struct.pack("<4q", 0, 0, 1000, 0)), 0) == 0
-    assert guest.call("getitimer", 0, at) == 0
+def test_timers_of_posix(guest: Guest) -> None:
+    timer, at = guest.space(4), guest.space(32)
+    event = guest.put(struct.pack("<QiiI44x", 5, 10, 1, 0))  # SIGUSR1 would come; SIGEV_NONE
+    assert guest.call("timer_create", MONOTONIC, event, timer) == 0
+    (number,) = struct.unpack("<i", guest.memory.read(timer, 4))
+    assert guest.call("timer_settime", number, 0, guest.put(struct.pack("<4q", 7, 0, 100, 0)), at) == 0
     assert guest.memory.read(at, 32) == bytes(32)
-    assert "SIGALRM" in capfd.readouterr().err
+    assert guest.call("timer_gettime", number, at) == 0
+    interval, _, left, _ = struct.unpack("<4q", guest.memory.read(at, 32))
+    assert interval == 7 and 98 <= left <= 100
+    assert guest.call("timer_getoverrun", number) == 0
+    assert guest.call("timer_delete", number) == 0
+    assert guest.call("timer_delete", number) == -errno.EINVAL
+    assert guest.call("timer_create", MONOTONIC, event, UNMAPPED) == -errno.EFAULT
+    assert guest.call("timer_create", 99, event, timer) == -errno.EINVAL

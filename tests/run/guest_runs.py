@@ -30,7 +30,6 @@ TIMEOUT_SECONDS = 120
 # What vmjit says, in a line on standard error, when a program wants what it lacks.
 MISSING = {
     "signal delivery": "delivery to handlers is not supported",
-    "threads": "threads are not supported",
 }
 KILL_GRACE_SECONDS = 5
 

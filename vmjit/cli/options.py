@@ -98,6 +98,7 @@ def _add_run(parser: Parser) -> frozenset[str]:
         add("-U", "--unset", action="append", default=[], metavar="K", help="remove a variable"),
         add("-L", "--sysroot", metavar="DIR", help=same("--sysroot")),
         add("--argv0", metavar="NAME", help="what the program gets as its own name"),
+        add("--ignore-signal", action="append", default=[], type=_count, metavar="N", help="begin with ignoring it"),
         tune("--timeout", type=_seconds, metavar="SECONDS", help="end the program after that time"),
         tune("--max-instructions", type=_count, metavar="N", help="end the program after that many instructions"),
         tune("--memory", choices=MEMORIES, help=same("--memory")),

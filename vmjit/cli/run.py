@@ -13,11 +13,12 @@ import sys
 from contextlib import suppress
 from functools import partial
 from io import StringIO
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, NoReturn
 
 from vmjit.cli.options import settings
 from vmjit.engine.hart import Tier
+from vmjit.engine.interrupts import start_thread
 from vmjit.machine import Machine, Result
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ PASSED_ON = ("no_cache", "sync", "strace", "check")  # flags that also hold for 
 
 
 def main(options: argparse.Namespace) -> NoReturn:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, and stays so
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     # A descriptor that was closed when we started stays free for the guest; what we say goes nowhere.
     sys.stdout = sys.stdout or StringIO()
     sys.stderr = sys.stderr or StringIO()
@@ -47,6 +49,7 @@ def main(options: argparse.Namespace) -> NoReturn:
         settings=chosen,
         strace=sys.stderr if options.strace or chosen.wants("syscall") else None,
         emulator_argv=emulator_argv(options, chosen),
+        ignored_signals=options.ignore_signal,
     )
     machine.finish = partial(finish, machine, options)
     if options.timeout is not None:
@@ -125,18 +128,12 @@ def die_by(number: int) -> None:
 
 def stop_after(machine: Machine, seconds: float) -> None:
     """End the process after that time, and each that the guest forks."""
-    from threading import Timer
-
     deadline = monotonic() + seconds
 
     def end() -> None:
+        sleep(max(0.0, deadline - monotonic()))
         say(f"stopped after {seconds:g} s")
         os._exit(STOPPED)
 
-    def start() -> None:
-        timer = Timer(max(0.0, deadline - monotonic()), end)
-        timer.daemon = True
-        timer.start()
-
-    start()
-    os.register_at_fork(after_in_child=start)
+    start_thread(end)
+    os.register_at_fork(after_in_child=lambda: start_thread(end))

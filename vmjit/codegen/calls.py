@@ -6,7 +6,8 @@ is not mapped or protected; then the guest goes on. Everything else leaves with 
 tried, and the world makes the call. A fault of this code in guest memory means the same.
 
 `descriptors` points to a byte for each descriptor that may be used here, `clock` to the C library's clock_gettime,
-which needs no system call for most clocks; both are filled in by whoever places the code.
+which needs no system call for most clocks, `gate` to the function of codegen/interrupts.py; they are filled in by
+whoever places the code.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from errno import EAGAIN, EINTR, EPIPE
 
 from vmjit.codegen import host
+from vmjit.codegen.interrupts import NOT_MADE
 from vmjit.codegen.lower import CONVENTION, PARAMETERS
 from vmjit.codegen.runtime import leave, pc_of_slot, put, tail, word
 from vmjit.ir.exits import ExitReason
@@ -25,7 +27,7 @@ Call = tuple[int, str, tuple[str, ...]]
 ADDRESSES = 1 << ADDRESS_BITS
 PAIR = 16  # bytes of struct timespec, timeval or iovec
 MOST_VECTORS = 8  # of readv and writev; libraries use two
-AGAIN = (-EINTR, -EPIPE)  # results with which the world makes the call again: it looks at signals, or sends one
+AGAIN = (NOT_MADE, -EINTR, -EPIPE)  # the world makes the call then: it looks at signals, or sends one
 CLOCK_REALTIME = 0
 FUTEX_WAITS, FUTEX_WAKE = (128, 128 + 9, 128 + 9 + 256), 128 + 1  # WAIT and WAIT_BITSET, private, by either clock
 
@@ -102,6 +104,7 @@ def trap(layout: Layout, registers: Registers, descriptors: int, calls: Sequence
     return f"""\
 @descriptors = dso_local global ptr null
 @clock = dso_local global ptr null
+@gate = dso_local global ptr null
 define {CONVENTION} void @trap({PARAMETERS}) nounwind {{
 %pairs = alloca [{PAIR * MOST_VECTORS} x i8], align 8
 %base = ptrtoint ptr %memory to i64
@@ -130,10 +133,10 @@ def _call(layout: Layout, registers: Registers, descriptors: int, call: Call) ->
                 values[index] = _data(body, values[index], values[index + 1])
             elif kind == "vectors":
                 values[index] = _vectors(body, values[index], values[index + 1])
-        result = _to_host(body, name, values)
-        for again in AGAIN if kinds else ():
-            body.check(body.make(f"icmp ne i64 {result}, {again}"))
-        body.done(result)
+        if kinds:
+            _may_wait(body, name, values)
+        else:
+            body.done(_to_host(body, name, values))
     return "\n".join((f"{name}:", *body.lines))
 
 
@@ -141,6 +144,17 @@ def _to_host(body: Body, name: str, values: Sequence[str]) -> str:
     result = body.fresh()
     body.emit(host.system_call(result, name, values))
     return result
+
+
+def _may_wait(body: Body, name: str, values: Sequence[str]) -> None:
+    """A call that a signal interrupts, also one that has come since guest code looked at the limit."""
+    gate = body.make("load ptr, ptr @gate, align 8")
+    number, *rest = (str(host.SYSTEM_CALLS[name]), *values, *["0"] * (host.MOST_ARGUMENTS - len(values)))
+    operands = "".join(f", i64 {value}" for value in (number, *rest))
+    result = body.make(f"call i64 {gate}(ptr %state{operands})")
+    for again in AGAIN:
+        body.check(body.make(f"icmp ne i64 {result}, {again}"))
+    body.done(result)
 
 
 def _require_descriptor(body: Body, value: str, count: int) -> None:

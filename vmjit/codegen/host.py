@@ -8,10 +8,12 @@ Offsets in ucontext_t and siginfo_t are those of Linux's <asm/sigcontext.h> and 
 from collections.abc import Sequence
 from functools import cache
 
-FAULT_ADDRESS_OFFSET = 16  # si_addr in siginfo_t
+SIGNAL_CODE_OFFSET = 8  # si_code in siginfo_t
+FAULT_ADDRESS_OFFSET = 16  # si_addr
 CONTEXT_FRAME_OFFSET = 40 + 8 * 10  # REG_RBP in ucontext_t
 CONTEXT_STACK_OFFSET = 40 + 8 * 15  # REG_RSP
 CONTEXT_PC_OFFSET = 40 + 8 * 16  # REG_RIP
+CONTEXT_MASK_OFFSET = 40 + 8 * 23 + 72  # uc_sigmask, behind the registers
 
 MXCSR_DEFAULT = 0x1F80  # all exceptions masked, round to nearest
 MXCSR_FLAGS = 0x3F
@@ -25,6 +27,7 @@ SYSTEM_CALLS = {  # <asm/unistd_64.h>
     "futex": 202,
 }
 SYSTEM_CALL_REGISTERS = ("rdi", "rsi", "rdx", "r10", "r8", "r9")
+MOST_ARGUMENTS = len(SYSTEM_CALL_REGISTERS)
 
 
 def system_call(result: str, name: str, arguments: Sequence[str]) -> str:
@@ -33,6 +36,33 @@ def system_call(result: str, name: str, arguments: Sequence[str]) -> str:
     used = "".join(f",{{{register}}}" for register in SYSTEM_CALL_REGISTERS[: len(arguments)])
     constraints = f"={{rax}},{{rax}}{used},~{{rcx}},~{{r11}},~{{memory}},~{{dirflag}},~{{fpsr}},~{{flags}}"
     return f'{result} = call i64 asm sideeffect "syscall", "{constraints}"({operands})'
+
+
+def gate(waiting: int, not_made: int) -> str:
+    """Assembly of codegen/interrupts.py's gate: `waiting` is the offset of a word in the state that must be 0.
+
+    What lies between the first two labels is done in vain if it is left before the call is made.
+    """
+    lines = (
+        f"leaq {waiting}(%rdi), %r11",
+        "movq %rsi, %rax",
+        "movq %rdx, %rdi",
+        "movq %rcx, %rsi",
+        "movq %r8, %rdx",
+        "movq %r9, %r10",
+        "movq 8(%rsp), %r8",
+        "movq 16(%rsp), %r9",
+        "gate_start:",
+        "cmpq $$0, (%r11)",
+        "jne gate_left",
+        "syscall",
+        "gate_end:",
+        "retq",
+        "gate_left:",
+        f"movq $${not_made}, %rax",
+        "retq",
+    )
+    return "\\0A".join(lines)
 
 
 def read_control(result: str, scratch: str) -> str:

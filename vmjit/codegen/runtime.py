@@ -7,6 +7,7 @@ threads are filled in by whoever installs the handler. Several threads may be in
 """
 
 from vmjit.codegen import host, profile
+from vmjit.codegen.interrupts import interrupts
 from vmjit.codegen.lower import CONVENTION, PARAMETERS
 from vmjit.ir.exits import ExitReason
 from vmjit.ir.layout import (
@@ -73,6 +74,7 @@ def runtime(layout: Layout) -> str:
             _enter(layout),
             _launch(layout),
             _fault(layout),
+            interrupts(layout),
             _exchange(32),
             _exchange(64),
             _cold(layout),
@@ -161,14 +163,22 @@ ret void
 def _fault(layout: Layout) -> str:
     """The signal handler for SIGSEGV and SIGBUS: a fault in guest memory returns to the host of the guest.
 
-    Any other goes where it would have gone without us: to the handler before, or to the default action, which meets the
-    instruction again when this returns.
+    One that was sent, which the code tells, is no fault. Any other goes where it would have gone without us: to the
+    handler before, or to the default action, which meets the instruction again when this returns.
     """
     span = (1 << ADDRESS_BITS) + 2 * GUARD
     return f"""
 @previous = dso_local global [128 x ptr] zeroinitializer
 @signal = dso_local global ptr null
 define void @fault(i32 %number, ptr %info, ptr %context) nounwind {{
+%code.p = getelementptr i8, ptr %info, i64 {host.SIGNAL_CODE_OFFSET}
+%code = load i32, ptr %code.p
+%sent = icmp sle i32 %code, 0
+br i1 %sent, label %outside, label %caused
+outside:
+call void @interrupt(i32 %number, ptr %info, ptr %context)
+ret void
+caused:
 %key = load i32, ptr @key, align 4
 %get = load ptr, ptr @pthread_getspecific, align 8
 %state = call ptr %get(i32 %key)

@@ -15,7 +15,8 @@ from array import array
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from vmjit.engine.state import KEY, Action, State, handle_kicks, kick
+from vmjit.engine.interrupts import Action, native_action, set_action
+from vmjit.engine.state import KEY, KICK, State, kick
 from vmjit.ir.layout import (
     ADDRESS_BITS,
     EMULATED,
@@ -38,7 +39,6 @@ ARENA_SIZE = 256 << 20  # bytes; only what is used takes memory
 LOOK_SECONDS, KICK_SECONDS = 0.00005, 0.001  # how often a hart that is to leave native code is looked at, and kicked
 
 _FAULT_SIGNALS = (signal.SIGSEGV, signal.SIGBUS)
-_SA_SIGINFO, _SA_ONSTACK = 4, 0x08000000
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -48,6 +48,7 @@ class Native:
 
     def __init__(self, layout: Layout, memory: AddressSpace, interpreter: Blob) -> None:
         self.layout = layout
+        self.memory = memory
         self.arena = Arena(ARENA_SIZE)
         self.slots = Reservation(ADDRESSES * SLOT_SCALE + PAGE_SIZE)  # one more: code may fall off the end
         self.pages = Reservation((ADDRESSES >> PAGE_BITS) + PAGE_SIZE)
@@ -75,6 +76,7 @@ class Native:
         for width, word in ((32, ctypes.c_uint32), (64, ctypes.c_uint64)):
             exchange = ctypes.CFUNCTYPE(word, ctypes.c_void_p, word, word)(self.symbol(f"exchange{width}"))
             memory.exchanges[width // 8] = exchange
+        self.actions: dict[int, Action] = {}  # those of the host before ours, by signal: see Interrupts
         self.calls = range(0)  # arena offsets of the code that `trap` leads to
         self._used = len(interpreter.code)  # of INTERPRETER_SIZE
         self._catch_faults()
@@ -90,6 +92,7 @@ class Native:
         base = self.arena.base + start
         ctypes.c_uint64.from_address(base + blob.symbols["clock"]).value = _address(_libc.clock_gettime)
         ctypes.c_uint64.from_address(base + blob.symbols["descriptors"]).value = descriptors
+        ctypes.c_uint64.from_address(base + blob.symbols["gate"]).value = self.symbol("gate")
         with self.exclusive:
             for state in self.states:
                 state.words[self.layout.word("trap")] = base + blob.symbols["trap"]
@@ -234,11 +237,9 @@ class Native:
         ctypes.c_uint32.from_address(self.symbol("key")).value = KEY
         for name in ("signal", "pthread_setspecific", "pthread_getspecific"):
             ctypes.c_uint64.from_address(self.symbol(name)).value = _address(getattr(_libc, name))
-        handle_kicks()
+        set_action(KICK, native_action(self.symbol("interrupt")))
         for number in _FAULT_SIGNALS:
-            action, old = Action(self.symbol("fault"), flags=_SA_SIGINFO | _SA_ONSTACK), Action()
-            if _libc.sigaction(int(number), ctypes.byref(action), ctypes.byref(old)):
-                raise OSError(ctypes.get_errno(), f"cannot handle signal {number}")
+            old = set_action(number, native_action(self.symbol("fault")))
             # One hart after another in a process: the handler of the one before leads to memory that is gone.
             previous = old.handler or 0
             if not base <= previous < base + INTERPRETER_SIZE:
@@ -248,8 +249,8 @@ class Native:
         """Give back everything; the guest must not be running."""
         for number in _FAULT_SIGNALS:
             previous = ctypes.c_uint64.from_address(self.symbol("previous") + 8 * number).value
-            action = Action(previous, flags=_SA_SIGINFO if previous > 1 else 0)
-            _libc.sigaction(int(number), ctypes.byref(action), None)
+            set_action(number, native_action(previous) if previous > 1 else Action(previous))
+        self.memory.exchanges.clear()
         for state in self.states:
             state.close()
         for area in (self.slots, self.pages):

@@ -15,13 +15,14 @@ import select
 import signal
 import sys
 import time
-from _thread import allocate_lock, start_new_thread
+from _thread import allocate_lock
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from errno import EAGAIN
 from typing import Any
 
+from vmjit.engine.interrupts import start_thread
 from vmjit.engine.worker import ANSWER_SECONDS, is_answer, receive, send
 from vmjit.errors import CompileError
 
@@ -190,7 +191,7 @@ class Service:
         self.pids.add(pid)
         self.fds.update((from_parent, to_parent))
         try:
-            start_new_thread(self._listen, (self.child,))
+            start_thread(self._listen, self.child)
         except RuntimeError:
             self._forget(self.child)
             raise OSError(EAGAIN, "no thread for it") from None

@@ -32,28 +32,9 @@ if TYPE_CHECKING:
 
 FOREVER = (1 << 64) - 1  # an instruction limit that is never reached
 HEAT_FULL = 1 << 16
-KICK = 64  # the host's last real-time signal; handled, it ends what a thread waits for, and does nothing else
-_SA_SIGINFO = 4
+KICK = 64  # the host's last real-time signal: it ends what a thread waits for, as any signal that is caught
 
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-class Action(ctypes.Structure):
-    """struct sigaction of libc on 64-bit Linux."""
-
-    _fields_ = (
-        ("handler", ctypes.c_void_p),
-        ("mask", ctypes.c_uint64 * 16),
-        ("flags", ctypes.c_int),
-        ("restorer", ctypes.c_void_p),
-    )
-
-
-def handle_kicks() -> None:
-    """Give KICK a handler, in which any function of the C library does that is safe there and changes nothing."""
-    harmless = ctypes.cast(_libc.getppid, ctypes.c_void_p).value
-    if _libc.sigaction(KICK, ctypes.byref(Action(harmless, flags=_SA_SIGINFO)), None):
-        raise OSError(ctypes.get_errno(), f"cannot handle signal {KICK}")
 
 
 def kick(tid: int) -> None:

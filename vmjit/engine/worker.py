@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 # Symbols of the interpreter's core that the host looks up; the names of handlers would only cost time at every start.
 INTERPRETER_SYMBOLS = (
     *("enter", "fault", "cold", "leave", "syscall", "previous", "signal", "illegal", "emulate", "handlers", "groups"),
-    *("key", "pthread_setspecific", "pthread_getspecific", "exchange32", "exchange64"),
+    *("interrupt", "gate", "key", "pthread_setspecific", "pthread_getspecific", "exchange32", "exchange64"),
 )
 REFILL = "refill"  # one more, where memory is reached through a TLB
-CALLS_SYMBOLS = ("trap", "descriptors", "clock")
+CALLS_SYMBOLS = ("trap", "descriptors", "clock", "gate")
 WORD = 8  # bytes of an entry of the handler table
 ANSWER_SECONDS = 60  # an answer takes less than one, on a machine that is not overloaded
 LARGEST_MESSAGE = 64 << 20  # bytes; requests and answers have some 100 KB

@@ -23,11 +23,12 @@ GUEST = "riscv64"  # the only one so far; the loader refuses files for others
 
 @dataclass(frozen=True)
 class SyscallAbi:
-    """The registers that carry a system call, named as in the layout."""
+    """The registers that carry a system call, named as in the layout; `size` of the instruction is in bytes."""
 
     number: str
     arguments: tuple[str, ...]
     result: str
+    size: int
 
 
 @dataclass(frozen=True)

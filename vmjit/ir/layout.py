@@ -35,6 +35,7 @@ ENGINE_WORDS = {
             "fault_address",  # host address that faulted
             "fault_code",  # host pc that faulted
             "scratch",  # for instructions of the host that work on memory only
+            "interrupt",  # number of the host's signal that waits to be taken, its siginfo at SIGINFO_OFFSET; 0: none
             # The software TLB, see memory/tlb.py.
             "tlb",  # host address of its entries
             "tlb_mask",  # (entries - 1) * TLB_ENTRY_SIZE
@@ -89,7 +90,9 @@ HEAT_OFFSET = 2048  # bytes from the state's start: behind all registers
 # overwrite earlier ones.
 JUMP_ENTRIES = 4096
 JUMP_OFFSET = HEAT_OFFSET + 2 * HEAT_ENTRIES  # bytes from the state's start
-STATE_SIZE = JUMP_OFFSET + 2 * WORD * JUMP_ENTRIES
+SIGINFO_OFFSET = JUMP_OFFSET + 2 * WORD * JUMP_ENTRIES  # what is known of the signal that waits
+SIGINFO_SIZE = 128
+STATE_SIZE = SIGINFO_OFFSET + SIGINFO_SIZE
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,6 @@ STAT = Struct("<QQIIIIQ8xqi4xqqQqQqQ8x")
 SIGACTION = Struct("<QQQ")  # handler flags mask: riscv has no SA_RESTORER, so no sa_restorer field
 SIGALTSTACK = Struct("<QI4xQ")
 SIGINFO_CHILD = Struct("<iii4xiIi100x")  # signo errno code pid uid status; 128 bytes
-RUSAGE = Struct("<18q")
 EPOLL_EVENT = Struct("<I4xQ")  # 16 bytes; x86-64 packs it into 12
 CLONE_ARGS = Struct("<8Q")  # flags pidfd child_tid parent_tid exit_signal stack stack_size tls; version 0
 MSGHDR = Struct("<QI4xQQQQi4x")  # name namelen iov iovlen control controllen flags; 56 bytes
@@ -92,7 +91,7 @@ STATX_SIZE = 256
 STATFS_SIZE = 120
 FLOCK_SIZE = 32
 SYSINFO_SIZE = 112
-RUSAGE_SIZE = RUSAGE.size
+RUSAGE_SIZE = 144
 
 AT_FDCWD = -100
 AT_SYMLINK_NOFOLLOW = 0x100

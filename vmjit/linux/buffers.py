@@ -84,6 +84,12 @@ def vectors(memory: "AddressSpace", address: int, count: int, permissions: int) 
     return [part for _, part in spans(memory, address, count, permissions)]
 
 
+def host_vectors(memory: "AddressSpace", address: int, count: int, permissions: int) -> tuple[bytes, int]:
+    """The host's iovec array for an iovec array of the guest, and how many it has."""
+    entries = [IOVEC.pack(memory.base + at, len(part)) for at, part in spans(memory, address, count, permissions)]
+    return b"".join(entries), len(entries)
+
+
 def path_string(memory: "AddressSpace", address: int) -> bytes:
     """The path name at address."""
     path = memory.read_cstring(address, PATH_MAX)

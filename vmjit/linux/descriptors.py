@@ -135,9 +135,10 @@ def sys_fcntl(process: "Process", fd: int, command: int, argument: int) -> int:
         os.fstat(fd)
         raise SyscallError(EINVAL)
     before = process.memory.read(argument, size)
-    after = fcntl.fcntl(fd, command, before)
-    if after != before:
-        process.memory.write(argument, after)
+    after = host.filled(before)
+    process.interruptible("fcntl", fd, command, after)
+    if after.raw != before:
+        process.memory.write(argument, after.raw)
     return 0
 
 
@@ -149,7 +150,7 @@ def signed(argument: int) -> int:
 @syscall("fd request hex", lacks="other requests than those of terminals, pipes, sockets and file flags")
 def sys_ioctl(process: "Process", fd: int, request: int, argument: int) -> int:
     if request in PLAIN_REQUESTS:
-        return fcntl.ioctl(fd, request, signed(argument))
+        return process.interruptible("ioctl", fd, request, signed(argument))
     size, direction = STRUCTURE_REQUESTS.get(request, (0, 0))
     if not size:
         os.fstat(fd)
@@ -162,9 +163,8 @@ def sys_ioctl(process: "Process", fd: int, request: int, argument: int) -> int:
 
 
 @syscall("fd int")
-def sys_flock(_process: "Process", fd: int, operation: int) -> int:
-    fcntl.flock(fd, operation)
-    return 0
+def sys_flock(process: "Process", fd: int, operation: int) -> int:
+    return process.interruptible("flock", fd, operation)
 
 
 @syscall("fd")

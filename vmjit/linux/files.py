@@ -15,7 +15,6 @@ from vmjit.linux.abi import (
     AT_REMOVEDIR,
     AT_SYMLINK_NOFOLLOW,
     O_ACCMODE,
-    O_CLOEXEC,
     O_CREAT,
     O_EXCL,
     O_NOFOLLOW,
@@ -52,10 +51,7 @@ def sys_openat(process: "Process", dirfd: int, address: int, flags: int, mode: i
     creates_new = flags & O_CREAT and flags & O_EXCL
     if not creates_new:
         path = resolve(process, path, not flags & O_NOFOLLOW, dirfd)
-    fd = os.open(path, to_host_open_flags(flags), mode & 0o7777, dir_fd=dirfd)
-    if not flags & O_CLOEXEC:
-        os.set_inheritable(fd, True)
-    return fd
+    return process.interruptible("openat", dirfd, path, to_host_open_flags(flags), mode & 0o7777)
 
 
 def pack_stat(found: os.stat_result) -> bytes:

@@ -9,6 +9,13 @@ class SyscallError(Exception):
         self.errno = errno
 
 
+RESTART = -512  # in place of a result: the instruction that made the call is to be executed again; no errno
+
+
+class Restart(Exception):
+    """A signal came before the call has done anything, so the call is made when the handler has run."""
+
+
 class Exited(Exception):
     """The guest called exit or exit_group; status is what its parent sees (0..255)."""
 

@@ -20,8 +20,9 @@ from vmjit.linux import host
 from vmjit.linux.abi import NAMES
 from vmjit.linux.buffers import EXECUTE, PAGE, WRITE
 from vmjit.linux.native_calls import ReservedDescriptors
-from vmjit.linux.outcome import SyscallError
-from vmjit.linux.signals import SIGPIPE, Signals, ready_signals, send_to_self
+from vmjit.linux.outcome import RESTART, Restart, SyscallError
+from vmjit.linux.processes import HiddenChildren
+from vmjit.linux.signals import SIGPIPE, Signals, discard_interruption, result_of_interrupted, send_to_self
 from vmjit.linux.stack import map_stack, write_stack
 from vmjit.linux.syscalls import TABLE
 from vmjit.linux.table import Syscall
@@ -65,8 +66,13 @@ class Process:
         emulator_argv: Sequence[str] = (),
         argv0_option: str | None = None,
         env_option: str | None = None,
+        ignore_option: str | None = None,
+        ignored: Sequence[int] = (),
     ) -> None:
-        """argv0_option, env_option: the emulator's options for an argv[0] that is not the path, and for a variable."""
+        """argv0_option, env_option: the emulator's options for an argv[0] that is not the path, and for a variable.
+
+        ignore_option is that for a signal that the program begins with ignoring, though the host's process does not.
+        """
         self.memory = memory
         self.execfn = os.fsencode(executable)
         self.executable = os.path.realpath(self.execfn)
@@ -77,17 +83,19 @@ class Process:
         self.emulator_argv = [os.fsencode(argument) for argument in emulator_argv]
         self.argv0_option = os.fsencode(argv0_option) if argv0_option else None
         self.env_option = os.fsencode(env_option) if env_option else None
+        self.ignore_option = os.fsencode(ignore_option) if ignore_option else None
 
         self.name = os.path.basename(self.execfn)[:15]
-        self.signals = Signals()
+        self.signals = Signals(ignored)
         self.limits: dict[int, bytes] = {}
         self.auxv = b""
         self.stack_top = self.brk_start = self.brk_end = self.initial_sp = 0
         # Start and end of the program's code and data; of arguments, then environment: for /proc.
         self.code = self.data = (0, 0)
         self.strings = (0, 0, 0, 0)
+        self.timers: set[int] = set()  # those of timer_create
         self.children: set[int] = set()
-        self.hidden_children: set[int] = set()
+        self.hidden_children = HiddenChildren()
         self.reserved_fds = ReservedDescriptors()
         self.vfork_fd: int | None = None
         self._reported: set[str] = set()
@@ -127,6 +135,7 @@ class Process:
     def begin_as_child(self) -> None:
         """In a forked child, whose only thread is the one that forked, and which has no children or signals yet."""
         self.children.clear()
+        self.timers.clear()
         self.hidden_children.clear()
         self.threads.clear()
         self.begin_thread(self.thread)
@@ -144,7 +153,7 @@ class Process:
         return self.initial_sp
 
     def syscall(self, number: int, args: Sequence[int]) -> int:
-        """Perform a call with six register values; its result, or minus an errno."""
+        """Perform a call with six register values; its result, minus an errno, or RESTART."""
         entry = TABLE.get(number)
         if entry is None:
             return self._unknown(number, args)
@@ -166,6 +175,10 @@ class Process:
             return -error.errno
         except MemoryAccessError:
             return -_EFAULT
+        except Restart:
+            return RESTART
+        except InterruptedError:
+            return result_of_interrupted(self, entry.name)
         except OSError as error:
             if error.errno == EPIPE:
                 send_to_self(self, SIGPIPE)
@@ -177,12 +190,12 @@ class Process:
             return -ENOMEM
 
     def interruptible(self, name: str, *arguments: host.Argument) -> int:
-        """A system call of the host that may wait. Raises OSError, InterruptedError if a signal is there."""
+        """A system call of the host that may wait. Raises OSError; Restart if a signal was there before it began."""
         while True:
             try:
-                return host.system_call(name, *arguments)
-            except InterruptedError:
-                if self.is_ending or ready_signals(self):
+                return host.through(self.thread.interrupts.gate, name, *arguments)
+            except (InterruptedError, Restart):
+                if not discard_interruption(self):
                     raise
 
     def report(self, message: str) -> None:

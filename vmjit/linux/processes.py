@@ -5,14 +5,16 @@ program. vfork and the clone of posix_spawn become fork too: the parent waits, b
 are in threads.py.
 """
 
+import ctypes
 import fcntl
 import os
-import select
 import signal
 from collections.abc import Callable
 from contextlib import suppress
 from errno import E2BIG, EACCES, ECHILD, EINVAL, ELOOP, ENOENT, ENOEXEC
+from struct import Struct
 
+from vmjit.linux import host
 from vmjit.linux.abi import (
     AT_EMPTY_PATH,
     AT_FDCWD,
@@ -20,13 +22,15 @@ from vmjit.linux.abi import (
     CLONE_ARGS,
     ELF_MACHINE,
     INT,
-    RUSAGE,
+    RUSAGE_SIZE,
     SIGINFO_CHILD,
+    TIMESPEC,
 )
 from vmjit.linux.buffers import PAGE, path_string, strings
 from vmjit.linux.outcome import Exited, SyscallError, ThreadExited
 from vmjit.linux.paths import resolve
-from vmjit.linux.signals import SIGCHLD, reset_handlers
+from vmjit.linux.signal_frame import SIGINFO_SIZE
+from vmjit.linux.signals import KEPT, SIG_IGN, SIGCHLD, reset_handlers, signals_held
 from vmjit.linux.table import syscall
 from vmjit.linux.threads import (
     CLONE_CHILD_CLEARTID,
@@ -39,8 +43,6 @@ from vmjit.linux.threads import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import resource
-
     from vmjit.linux.process import Process
 
 CLONE_VFORK, CLONE_THREAD = 0x4000, 0x10000
@@ -52,7 +54,9 @@ WNOHANG, WUNTRACED, WEXITED, WCONTINUED, WNOWAIT = 1, 2, 4, 8, 0x1000000
 WAIT4_OPTIONS = WNOHANG | WUNTRACED | WCONTINUED | 0xE0000000  # __WNOTHREAD, __WALL, __WCLONE
 ANY_CHILD = -1
 P_ALL, P_PID, P_PGID = 0, 1, 2
-LOOK_AGAIN_MILLISECONDS = 50  # a pidfd tells of an exit at once, but not of a stop
+LOOK_AGAIN = TIMESPEC.pack(0, 50_000_000)  # a pidfd tells of an exit at once, but not of a stop
+POLLFD, POLLIN = Struct("<ihh"), 1
+ENDS = (1, 2, 3)  # CLD_EXITED, KILLED, DUMPED
 VFORK_FD = 200  # above what shells use for redirections, below any usual RLIMIT_NOFILE
 
 # What the host's dynamic linker and C library would take for themselves.
@@ -60,6 +64,18 @@ LINKER_VARIABLES = (b"LD_", b"GLIBC_TUNABLES", b"GCONV_PATH", b"LOCPATH", b"MALL
 
 MOST_INTERPRETERS = 5  # the kernel's limit of scripts that are the interpreters of scripts
 HEAD_SIZE = 256  # BINPRM_BUF_SIZE
+
+
+class HiddenChildren(set[int]):
+    """Children of the emulator's own; `ever` has also those that have ended, of which a signal may still tell."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ever: set[int] = set()
+
+    def add(self, pid: int) -> None:
+        super().add(pid)
+        self.ever.add(pid)
 
 
 @syscall("int", result="none")
@@ -104,6 +120,12 @@ def clone_process(process: "Process", flags: int, stack: int, parent_tid: int, t
     """A fork, whatever memory was to be shared."""
     if flags & CLONE_NAMESPACES:
         raise SyscallError(EINVAL)
+    with signals_held(process):  # one that was caught would be taken by the child too
+        return fork(process, flags, stack, parent_tid, tls, child_tid)
+
+
+def fork(process: "Process", flags: int, stack: int, parent_tid: int, tls: int, child_tid: int) -> int:
+    """The process is there twice."""
     gate = open_gate() if flags & CLONE_VFORK else None
     process.before_fork()
     try:
@@ -142,7 +164,7 @@ def start_child(
     if thread.registers is not None:
         thread.registers.begin_child(stack, tls if flags & CLONE_SETTLS else None)
     if flags & CLONE_CLEAR_SIGHAND:
-        reset_handlers(process.signals)
+        reset_handlers(process)
     thread.clear_child_tid = child_tid if flags & CLONE_CHILD_CLEARTID else 0
     if flags & CLONE_CHILD_SETTID:
         write_tid(process, child_tid, os.getpid())
@@ -199,29 +221,21 @@ def choose_child(process: "Process", accept: Callable[[int], bool], options: int
                 process.children.discard(pid)
         if options & WNOHANG:
             return 0
-        wait_for_exit(candidates)
+        wait_for_exit(process, candidates)
 
 
-def wait_for_exit(pids: list[int]) -> None:
+def wait_for_exit(process: "Process", pids: list[int]) -> None:
     """Until one of them ends, or it is time to look whether one has stopped."""
-    poll, fds = select.poll(), []
+    fds: list[int] = []
     try:
-        for pid in pids:
-            fds.append(os.pidfd_open(pid))
-            poll.register(fds[-1], select.POLLIN)
-        poll.poll(LOOK_AGAIN_MILLISECONDS)
+        fds.extend(os.pidfd_open(pid) for pid in pids)
+        entries = b"".join([POLLFD.pack(fd, POLLIN, 0) for fd in fds])
+        process.interruptible("ppoll", host.filled(entries), len(fds), host.filled(LOOK_AGAIN), None, 0)
     except ProcessLookupError:
         return
     finally:
         for fd in fds:
             os.close(fd)
-
-
-def wait_for_change(process: "Process", stops: bool) -> bytes:
-    """Until a child of the guest has ended, or stopped too; what its signal would say. The child can be waited for."""
-    events = WEXITED | (WUNTRACED if stops else 0)
-    pid = choose_child(process, lambda _: True, events)
-    return pack_child(os.waitid(os.P_PID, pid, events | WNOHANG | WNOWAIT))
 
 
 @syscall("pid address wait_flags address")
@@ -233,45 +247,36 @@ def sys_wait4(process: "Process", pid: int, status_address: int, options: int, u
         pid = choose_child(process, accept, options | WEXITED)
         if not pid:
             return 0
-    found, status, usage = os.wait4(pid, options)
+    status, usage = host.zeroed(INT.size), host.zeroed(RUSAGE_SIZE)
+    found = process.interruptible("wait4", pid, status, options, usage)
     if not found:
         return 0
-    if os.WIFEXITED(status) or os.WIFSIGNALED(status):
+    (how,) = INT.unpack(status.raw)
+    if os.WIFEXITED(how) or os.WIFSIGNALED(how):
         process.children.discard(found)
     if status_address:
-        process.memory.write(status_address, INT.pack(status))
+        process.memory.write(status_address, status.raw)
     if usage_address:
-        process.memory.write(usage_address, pack_rusage(usage))
+        process.memory.write(usage_address, usage.raw)
     return found
 
 
-def pack_rusage(usage: "resource.struct_rusage") -> bytes:
-    """struct rusage: two times as seconds and microseconds, then counts."""
-    user, system, *counts = usage
-    times = [part for value in (user, system) for part in (int(value), int(value % 1 * 1_000_000))]
-    return RUSAGE.pack(*times, *map(int, counts))
-
-
-@syscall("int pid address wait_flags address", lacks="the resource usage is 0")
+@syscall("int pid address wait_flags address")
 def sys_waitid(process: "Process", kind: int, number: int, info: int, options: int, usage: int) -> int:
     if process.hidden_children and kind in (P_ALL, P_PGID):
         accept = process.children.__contains__ if kind == P_ALL else in_group(number)
         kind, number = P_PID, choose_child(process, accept, options)
-    found = os.waitid(kind, number, options) if (kind, number) != (P_PID, 0) else None
-    if found is not None and not options & WNOWAIT:
-        process.children.discard(found.si_pid)
+    told, used = host.zeroed(SIGINFO_SIZE), host.zeroed(RUSAGE_SIZE)
+    if (kind, number) != (P_PID, 0):
+        process.interruptible("waitid", kind, number, told, options, used)
+    _, _, code, pid, _, _ = SIGINFO_CHILD.unpack_from(told)
+    if code in ENDS and not options & WNOWAIT:
+        process.children.discard(pid)
     if info:
-        process.memory.write(info, pack_child(found))
+        process.memory.write(info, told.raw)
     if usage:
-        process.memory.write(usage, bytes(RUSAGE.size))
+        process.memory.write(usage, used.raw)
     return 0
-
-
-def pack_child(found: os.waitid_result | None) -> bytes:
-    """siginfo_t of a child; zeros when there was none."""
-    if found is None:
-        return bytes(SIGINFO_CHILD.size)
-    return SIGINFO_CHILD.pack(found.si_signo, 0, found.si_code, found.si_pid, found.si_uid, found.si_status)
 
 
 # execve
@@ -294,7 +299,8 @@ def execute(process: "Process", path: bytes, argv_address: int, env_address: int
     process.before_fork()  # so that no child of the emulator is started meanwhile
     try:
         end_hidden_children(process)
-        os.execve(command[0], command, for_host)
+        environment = [name + b"=" + value for name, value in for_host.items()]
+        return process.interruptible("execve", command[0], pointers(command), pointers(environment))
     finally:
         process.after_fork_in_parent()
 
@@ -313,6 +319,11 @@ def sys_execveat(
     if flags & AT_SYMLINK_NOFOLLOW and os.path.islink(resolve(process, path, follow=False)):
         raise SyscallError(ELOOP)
     return execute(process, path, argv_address, env_address)
+
+
+def pointers(strings: list[bytes]) -> ctypes.Array[ctypes.c_char_p]:
+    """The array of strings that execve(2) takes."""
+    return (ctypes.c_char_p * (len(strings) + 1))(*strings, None)
 
 
 def share_environment(
@@ -388,6 +399,10 @@ def emulator_command(
     command = list(process.emulator_argv)
     if process.argv0_option is not None and argv[0] != program:
         command += [process.argv0_option, argv[0]]
+    if process.ignore_option is not None:
+        for number in sorted(KEPT):
+            if process.signals.action(number).handler == SIG_IGN:
+                command += [process.ignore_option, b"%d" % number]
     for name, value in variables.items():
         command += [process.env_option or b"", name + b"=" + value]
     return [*command, program, *argv[1:]]

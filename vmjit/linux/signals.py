@@ -1,21 +1,23 @@
-"""Signals: actions, masks, pending sets, kill, handlers of what the guest does to itself.
+"""Signals: actions, masks, handlers, sending and waiting. See signal(7), rt_sigaction(2).
 
-Actions are recorded here and, where the host process must share them (so that a Ctrl-C ends or spares the guest, and
-an ignored signal stays ignored across execve), set on the host too. A signal the guest sends itself takes effect
-before the call returns; faults reach the guest's handler with exact registers. Signals that come from outside do not
-reach handlers yet. See signal(7), rt_sigaction(2).
+The host's kernel does what it can: its threads block what the guest's block, so signals wait there, in its order, with
+its siginfo, and are taken by it; what the guest ignores or leaves to the default action, the host does too. Only what
+the guest handles is caught, one at a time (see Interrupts), and its handler begins when deliver() is next called.
+What the emulator needs for itself is kept here instead: `pending` holds those that the guest sends itself or causes.
 """
 
 import os
 import signal
-import time
 from _thread import RLock
-from errno import EAGAIN, EINTR, EINVAL, ENOMEM, EPERM, ESRCH
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from errno import EINTR, EINVAL, ENOMEM, EPERM
 
 from vmjit.errors import MemoryAccessError
-from vmjit.linux.abi import INT, SIGACTION, SIGALTSTACK, ULONG
+from vmjit.linux import host
+from vmjit.linux.abi import INT, SIGACTION, SIGALTSTACK, TIMESPEC, ULONG
 from vmjit.linux.buffers import EXECUTE, PAGE, READ, WRITE, timespec
-from vmjit.linux.outcome import Killed, SyscallError
+from vmjit.linux.outcome import RESTART, Killed, Restart, SyscallError
 from vmjit.linux.signal_frame import (
     ALIGNMENT,
     FRAME_SIZE,
@@ -34,22 +36,34 @@ if TYPE_CHECKING:
     from vmjit.linux.process import Process
 
 SIG_DFL, SIG_IGN = 0, 1
-SIGABRT, SIGKILL, SIGSEGV, SIGPIPE, SIGALRM, SIGCHLD, SIGCONT, SIGSTOP, SIGXFSZ = 6, 9, 11, 13, 14, 17, 18, 19, 25
+SIGKILL, SIGSEGV, SIGPIPE, SIGCHLD, SIGCONT, SIGSTOP, SIGXFSZ = 9, 11, 13, 17, 18, 19, 25
 LARGEST = 64
 UNBLOCKABLE = 1 << (SIGKILL - 1) | 1 << (SIGSTOP - 1)
 IGNORED_BY_DEFAULT = frozenset((SIGCHLD, SIGCONT, 23, 28))  # also SIGURG, SIGWINCH
 STOPPING = frozenset((SIGSTOP, 20, 21, 22))  # also SIGTSTP, SIGTTIN, SIGTTOU
 
-# The host action of these is the emulator's own: it fields faults (ILL TRAP BUS FPE SEGV) and wants EPIPE and EFBIG.
-HOST_KEEPS = frozenset((4, 5, 7, 8, 11, SIGKILL, SIGPIPE, SIGSTOP, SIGXFSZ))
-SHARED = tuple(number for number in range(1, 32) if number not in HOST_KEEPS)
+# The emulator fields faults (ILL TRAP BUS FPE SEGV), which must never be blocked, and wants EPIPE and EFBIG where the
+# kernel would send a signal. The C library has two for itself, as the guest's has.
+CAUSED = frozenset((4, 5, 7, 8, SIGSEGV))
+SIGSETXID = 33
+KICK = LARGEST  # see engine/state.py
+KEPT = CAUSED | {SIGPIPE, SIGXFSZ, 32, SIGSETXID, KICK}  # those that the guest sends itself do not go through the host
+NEVER_BLOCKED = sum(1 << number - 1 for number in (*CAUSED, SIGSETXID, KICK))
+EVERYTHING = (1 << LARGEST) - 1
 
 SS_ONSTACK, SS_AUTODISARM = 1, 1 << 31
-SA_NOCLDSTOP, SA_ONSTACK, SA_NODEFER, SA_RESETHAND = 1, 0x08000000, 0x40000000, 0x80000000
+SA_ONSTACK, SA_RESTART, SA_NODEFER, SA_RESETHAND = 0x08000000, 0x10000000, 0x40000000, 0x80000000
 FAULTS = frozenset((7, SIGSEGV))  # SIGBUS too: a handler sees the registers at an access
 SI_USER, SI_TKILL = 0, -6
 MINSIGSTKSZ = 2048
 SIG_BLOCK, SIG_UNBLOCK, SIG_SETMASK = 0, 1, 2
+# Calls that fail with EINTR once a handler has run, SA_RESTART or not.
+NEVER_RESTARTED = frozenset(
+    (
+        *("nanosleep", "clock_nanosleep", "ppoll", "pselect6", "epoll_pwait", "epoll_pwait2"),
+        *("rt_sigsuspend", "rt_sigtimedwait"),
+    )
+)
 
 
 class Action:
@@ -68,8 +82,10 @@ IGNORE = Action(SIG_IGN)
 class Signals:
     """What the threads of a process share of signals; `lock` is for all pending sets, those of threads too."""
 
-    def __init__(self) -> None:
-        self.actions = {number: IGNORE for number in SHARED if signal.getsignal(number) == signal.SIG_IGN}
+    def __init__(self, ignored: Iterable[int] = ()) -> None:
+        """Signals that the host's process ignores are ignored; `ignored` are those of KEPT that are too."""
+        of_host = [number for number in range(1, LARGEST + 1) if signal.getsignal(number) == signal.SIG_IGN]
+        self.actions = dict.fromkeys([*(number for number in of_host if number not in KEPT), *ignored], IGNORE)
         self.lock = RLock()
         self.pending = 0  # signals sent to the process: any thread takes them that does not block them
         self.infos: dict[int, bytes] = {}  # siginfo_t of pending signals
@@ -90,11 +106,12 @@ def sender_info(number: int, code: int) -> bytes:
     return SIGINFO_SENDER.pack(number, 0, code, 0, os.getpid(), os.getuid(), 0)
 
 
-def reset_handlers(signals: Signals) -> None:
+def reset_handlers(process: "Process") -> None:
     """Handlers give way to default actions; what is ignored stays so."""
-    for number, action in tuple(signals.actions.items()):
+    for number, action in tuple(process.signals.actions.items()):
         if action.handler > SIG_IGN:
-            signals.actions[number] = DEFAULT
+            process.signals.actions[number] = DEFAULT
+            share_with_host(process, number)
 
 
 def send_to_self(process: "Process", number: int, code: int = SI_USER) -> None:
@@ -116,6 +133,9 @@ def send_to_process(process: "Process", number: int, info: bytes) -> None:
 def _send(process: "Process", holder: "Signals | Thread", takers: list[Thread], number: int, info: bytes) -> None:
     handler = process.signals.action(number).handler
     if handler > SIG_IGN or not takers:
+        if process.thread.interrupts.catches and number not in KEPT:
+            send_by_host(holder, number, info)
+            return
         with process.signals.lock:
             holder.pending |= bit_of(number)
             holder.infos[number] = info
@@ -123,6 +143,14 @@ def _send(process: "Process", holder: "Signals | Thread", takers: list[Thread], 
             takers[0].interrupt()
     elif handler == SIG_DFL:
         default_action(number)
+
+
+def send_by_host(holder: "Signals | Thread", number: int, info: bytes) -> None:
+    """A signal of the guest to itself that is caught, or waits in the host."""
+    if isinstance(holder, Thread):
+        host.system_call("rt_tgsigqueueinfo", os.getpid(), holder.tid, number, info)
+    else:
+        host.system_call("rt_sigqueueinfo", os.getpid(), number, info)
 
 
 def ready_signals(process: "Process") -> int:
@@ -133,16 +161,92 @@ def ready_signals(process: "Process") -> int:
 
 def deliver(process: "Process") -> None:
     """Let handlers of the current thread begin for what is ready; it is at an instruction boundary."""
+    thread = process.thread
+    while True:
+        found = take_ready(process)
+        if found is not None:
+            act(process, *found)
+        elif thread.mask_after is not None:  # nothing that a call let in was of interest
+            thread.blocked, thread.mask_after = thread.mask_after, None
+        with suppress(Restart):  # another waits already
+            show_mask(process)
+        if found is None and thread.interrupts.peek() is None:
+            return
+
+
+def act(process: "Process", number: int, info: bytes) -> None:
+    """Do what the guest wants with a signal."""
+    action = process.signals.action(number)
+    if action.handler > SIG_IGN:
+        begin_handler(process, number, info, action)
+    elif action.handler == SIG_DFL:
+        default_action(number)
+
+
+def take_ready(process: "Process") -> tuple[int, bytes] | None:
+    """A signal for the current thread that it does not block, the one that was caught first."""
+    thread = process.thread
+    caught = thread.interrupts.take()
+    if caught is not None:
+        thread.host_blocked = None
+        number, info = caught
+        if thread.blocked & bit_of(number):  # one of CAUSED, which was sent
+            with process.signals.lock:
+                thread.pending |= bit_of(number)
+                thread.infos[number] = info
+        elif is_for_guest(process, number, info):
+            return caught
     while ready := ready_signals(process):
         number = (ready & -ready).bit_length()
-        info = take(process, number)
-        action = process.signals.action(number)
-        if info is None:
-            continue
-        if action.handler > SIG_IGN:
-            begin_handler(process, number, info, action)
-        elif action.handler == SIG_DFL:
-            default_action(number)
+        own = take(process, number)
+        if own is not None:
+            return number, own
+    return None
+
+
+def is_for_guest(process: "Process", number: int, info: bytes) -> bool:
+    """Whether a signal that was caught is none that the emulator caused: by a broken pipe, or a child of its own."""
+    _, _, code, _, sender, _, _ = SIGINFO_SENDER.unpack(info)
+    if number == KICK:
+        return False
+    if number == SIGPIPE:
+        return not (code == SI_USER and sender == os.getpid())
+    if number == SIGCHLD and code > 0 and sender in process.hidden_children.ever:
+        return any(has_changed(pid) for pid in tuple(process.children))  # whose signal was merged with that one
+    return True
+
+
+def discard_interruption(process: "Process") -> bool:
+    """Whether a call was interrupted, or not made, for nothing that is of interest to the guest: it may be made now."""
+    interrupts = process.thread.interrupts
+    found = interrupts.peek()
+    if found is None or is_for_guest(process, *found) or process.is_ending or ready_signals(process):
+        return False
+    interrupts.take()
+    process.thread.host_blocked = None
+    show_mask(process)
+    return True
+
+
+def has_changed(pid: int) -> bool:
+    """Whether a child can be waited for."""
+    with suppress(ChildProcessError):
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None
+    return False
+
+
+def result_of_interrupted(process: "Process", name: str) -> int:
+    """What a call returns that a signal has interrupted: it is made again if no handler runs, or one that allows it."""
+    found, ready = process.thread.interrupts.peek(), ready_signals(process)
+    if found is None and not ready:
+        return -EINTR
+    if found is not None and is_for_guest(process, *found):
+        action = process.signals.action(found[0])
+    else:
+        action = process.signals.action((ready & -ready).bit_length()) if ready else IGNORE
+    if action.handler > SIG_IGN and (name in NEVER_RESTARTED or not action.flags & SA_RESTART):
+        return -EINTR
+    return RESTART
 
 
 def fault(process: "Process", number: int, code: int, address: int) -> bool:
@@ -200,6 +304,7 @@ def begin_handler(process: "Process", number: int, info: bytes, action: Action) 
         thread.stack = (0, SS_DISABLE, 0)
     if action.flags & SA_RESETHAND:
         process.signals.actions[number] = DEFAULT
+        share_with_host(process, number)
     thread.blocked |= action.mask | (0 if action.flags & SA_NODEFER else bit_of(number)) & ~UNBLOCKABLE
     arguments = (number, frame, frame + SIGINFO_SIZE)
     registers.begin_handler(action.handler, return_address(process), frame, arguments)
@@ -222,7 +327,7 @@ def return_address(process: "Process") -> int:
 def default_action(number: int) -> None:
     """signal(7)'s Term, Core, Ign and Stop."""
     if number in STOPPING:
-        os.kill(os.getpid(), signal.SIGSTOP)
+        os.kill(os.getpid(), number)
     elif number not in IGNORED_BY_DEFAULT:
         raise Killed(number)
 
@@ -237,7 +342,13 @@ def name_of(number: int) -> str:
 
 def set_blocked(process: "Process", mask: int) -> None:
     """Change the mask and let in what it no longer holds back."""
-    process.thread.blocked = mask & ~UNBLOCKABLE
+    thread = process.thread
+    before, thread.blocked = thread.blocked, mask & ~UNBLOCKABLE
+    try:
+        show_mask(process)
+    except Restart:  # by a signal that came before
+        thread.blocked = before
+        raise
     ready = ready_signals(process)
     for number in range(1, LARGEST + 1):
         if ready & bit_of(number) and process.signals.action(number).handler <= SIG_IGN:
@@ -245,14 +356,72 @@ def set_blocked(process: "Process", mask: int) -> None:
             send_to_self(process, number)
 
 
-def share_with_host(number: int, handler: int) -> None:
-    """Let the host ignore what the guest ignores."""
-    action = signal.SIG_IGN if handler == SIG_IGN else signal.SIG_DFL
+def host_set(mask: int | None) -> bytes | None:
+    """A set of signals for the host's thread, without those that it must not block; None stays NULL."""
+    return None if mask is None else ULONG.pack(mask & ~NEVER_BLOCKED)
+
+
+def show_mask(process: "Process") -> None:
+    """Let the host's thread block what that of the guest blocks. Raises Restart when a signal was caught before."""
+    thread = process.thread
+    if thread.interrupts.catches and thread.host_blocked != thread.blocked:
+        process.interruptible("rt_sigprocmask", SIG_SETMASK, host_set(thread.blocked), None, ULONG.size)
+        thread.host_blocked = thread.blocked
+
+
+def begin_thread(process: "Process") -> None:
+    """Signals may come to the current thread from now on."""
+    with suppress(Restart):  # one has come
+        show_mask(process)
+
+
+@contextmanager
+def signals_held(process: "Process") -> Iterator[None]:
+    """No signal is caught meanwhile. Raises Restart when one was before."""
+    thread = process.thread
+    if thread.interrupts.catches:
+        process.interruptible("rt_sigprocmask", SIG_SETMASK, host_set(EVERYTHING), None, ULONG.size)
+        thread.host_blocked = None
     try:
-        if signal.getsignal(number) != action:
-            signal.signal(number, action)
-    except ValueError:
-        return  # Python allows this in its main thread only; then the host's action stays
+        yield
+    finally:
+        with suppress(Restart):
+            show_mask(process)
+
+
+@contextmanager
+def temporary_mask(process: "Process", mask: int | None) -> Iterator[None]:
+    """A call waits with another mask: handlers of what interrupts it begin with that, and return to the one before."""
+    thread = process.thread
+    try:
+        if mask is not None and (thread.pending | process.signals.pending) & ~mask:
+            raise InterruptedError(EINTR, os.strerror(EINTR))
+        yield
+    except InterruptedError:
+        if mask is not None:
+            thread.mask_after, thread.blocked = thread.blocked, mask & ~UNBLOCKABLE
+        raise
+
+
+def take_over(process: "Process", interrupts: "host.Interrupts") -> None:
+    """From now on signals of the host are the guest's, which begins with what the host's thread blocks."""
+    thread = process.thread
+    mask = host.zeroed(ULONG.size)
+    host.system_call("rt_sigprocmask", SIG_BLOCK, None, mask, ULONG.size)
+    (thread.blocked,) = ULONG.unpack(mask.raw)
+    thread.interrupts = interrupts
+    share_with_host(process, SIGPIPE)
+
+
+def share_with_host(process: "Process", number: int) -> None:
+    """Let the host ignore a signal, do its default action, or catch it for the guest's handler."""
+    action, interrupts = process.signals.action(number), process.thread.interrupts
+    if number in FAULTS or (number in KEPT and number not in CAUSED and number != SIGPIPE):
+        return
+    if action.handler > SIG_IGN or (number == SIGPIPE and action.handler == SIG_DFL):
+        interrupts.catch(number, action.flags)
+    else:
+        interrupts.leave(number, action.handler, action.flags)
 
 
 def require_set_size(size: int) -> None:
@@ -261,7 +430,14 @@ def require_set_size(size: int) -> None:
         raise SyscallError(EINVAL)
 
 
-@syscall("signal address address size", lacks="signals from outside do not reach handlers")
+def read_set(process: "Process", address: int, size: int) -> int:
+    """A set of signals that the guest passes."""
+    require_set_size(size)
+    mask: int = ULONG.unpack(process.memory.read(address, ULONG.size))[0]
+    return mask
+
+
+@syscall("signal address address size")
 def sys_rt_sigaction(process: "Process", number: int, new: int, old: int, size: int) -> int:
     require_set_size(size)
     if not 1 <= number <= LARGEST or (new and number in (SIGKILL, SIGSTOP)):
@@ -270,8 +446,7 @@ def sys_rt_sigaction(process: "Process", number: int, new: int, old: int, size: 
     if new:
         handler, flags, mask = SIGACTION.unpack(process.memory.read(new, SIGACTION.size))
         process.signals.actions[number] = Action(handler, flags, mask & ~UNBLOCKABLE)
-        if number in SHARED:
-            share_with_host(number, handler)
+        share_with_host(process, number)
         if number in FAULTS and handler > SIG_IGN:
             process.make_faults_precise(number)
     if old:
@@ -279,7 +454,7 @@ def sys_rt_sigaction(process: "Process", number: int, new: int, old: int, size: 
     return 0
 
 
-@syscall("mask_how sigset sigset size", lacks="signals from outside do not reach handlers")
+@syscall("mask_how sigset sigset size")
 def sys_rt_sigprocmask(process: "Process", how: int, new: int, old: int, size: int) -> int:
     require_set_size(size)
     before = process.thread.blocked
@@ -296,54 +471,36 @@ def sys_rt_sigprocmask(process: "Process", how: int, new: int, old: int, size: i
     return 0
 
 
-@syscall("sigset size", lacks="signals from outside do not reach handlers")
+@syscall("sigset size")
 def sys_rt_sigpending(process: "Process", address: int, size: int) -> int:
     require_set_size(size)
-    process.memory.write(address, ULONG.pack(process.thread.pending | process.signals.pending))
+    thread, of_host = process.thread, host.zeroed(ULONG.size)
+    host.system_call("rt_sigpending", of_host, ULONG.size)
+    pending = ULONG.unpack(of_host.raw)[0] | thread.pending | process.signals.pending
+    process.memory.write(address, ULONG.pack(pending & thread.blocked))
     return 0
 
 
-@syscall("sigset size", lacks="of the signals from outside only SIGCHLD reaches its handler")
+@syscall("sigset size")
 def sys_rt_sigsuspend(process: "Process", address: int, size: int) -> int:
-    require_set_size(size)
-    (mask,) = ULONG.unpack(process.memory.read(address, 8))
-    state, thread = process.signals, process.thread
-    before = thread.blocked
-    set_blocked(process, mask)
-    if ready_signals(process):
-        thread.mask_after = before
-        return -EINTR
-    child = state.action(SIGCHLD)
-    if child.handler > SIG_IGN and not mask >> SIGCHLD - 1 & 1 and process.children:
-        from vmjit.linux.processes import wait_for_change
-
-        # A child that has ended and was not waited for yet stands for the signal that it would have sent.
-        thread.infos[SIGCHLD] = wait_for_change(process, stops=not child.flags & SA_NOCLDSTOP)
-        thread.pending |= bit_of(SIGCHLD)
-        thread.mask_after = before
-        return -EINTR
-    if any(action.handler > SIG_IGN and not mask >> number - 1 & 1 for number, action in state.actions.items()):
-        # The program would call us again and again until its handler has run.
-        process.report("rt_sigsuspend waits for a signal from outside, whose delivery to handlers is not supported")
-        raise Killed(SIGABRT)
-    # Nothing tells us of a signal that has no host handler, so the caller's loop has to look; 100 times a second.
-    time.sleep(0.01)
-    thread.blocked = before
-    return -EINTR
+    mask = read_set(process, address, size)
+    with temporary_mask(process, mask):
+        return process.interruptible("rt_sigsuspend", host_set(mask), ULONG.size)
 
 
-@syscall("sigset address timespec size", lacks="signals from outside do not reach handlers")
+@syscall("sigset address timespec size")
 def sys_rt_sigtimedwait(process: "Process", address: int, info: int, timeout: int, size: int) -> int:
-    require_set_size(size)
-    wanted: int = ULONG.unpack(process.memory.read(address, 8))[0]
+    wanted = read_set(process, address, size)
+    limit = TIMESPEC.pack(*timespec(process.memory, timeout)) if timeout else None
     ready = (process.thread.pending | process.signals.pending) & wanted
     number = (ready & -ready).bit_length()
     found = take(process, number) if ready else None
     if found is None:
-        if timeout:
-            seconds, nanoseconds = timespec(process.memory, timeout)
-            time.sleep(min(seconds, 1 << 30) + nanoseconds / 1e9)
-        return -EAGAIN
+        told = host.zeroed(SIGINFO_SIZE)
+        number = process.interruptible("rt_sigtimedwait", host_set(wanted), told, limit, ULONG.size)
+        found = told.raw
+        if not is_for_guest(process, number, found):
+            raise Restart
     if info:
         process.memory.write(info, found)
     return number
@@ -382,11 +539,11 @@ def sys_rt_sigreturn(process: "Process") -> int:
     except MemoryAccessError:
         process.report(f"rt_sigreturn: no signal frame at {frame:#x}")
         raise Killed(SIGSEGV) from None
+    set_blocked(process, mask)
     registers.put(context)
     address, flags, size = stack
     if are_stack_flags(flags):  # else the guest has changed them, and the kernel leaves the stack as it is
         thread.stack = (address, flags & ~SS_ONSTACK, size)
-    set_blocked(process, mask)
     return context.x[10]  # which the result of a call would replace
 
 
@@ -413,8 +570,7 @@ def sys_tkill(process: "Process", tid: int, number: int) -> int:
         raise SyscallError(EINVAL)
     thread = process.threads.get(tid)
     if thread is None:
-        os.kill(tid, number)
-        return 0
+        return host.system_call("tkill", tid, number)
     require_signal(number)
     if number:
         send_to_thread(process, thread, number, sender_info(number, SI_TKILL))
@@ -425,17 +581,16 @@ def sys_tkill(process: "Process", tid: int, number: int) -> int:
 def sys_tgkill(process: "Process", tgid: int, tid: int, number: int) -> int:
     if tgid <= 0:
         raise SyscallError(EINVAL)
-    if tid in process.threads and tgid != os.getpid():
-        raise SyscallError(ESRCH)
-    return sys_tkill(process, tid, number)
+    if tid in process.threads and tgid == os.getpid():
+        return sys_tkill(process, tid, number)
+    return host.system_call("tgkill", tgid, tid, number)
 
 
 @syscall("pid signal address")
 def sys_rt_sigqueueinfo(process: "Process", pid: int, number: int, info: int) -> int:
     data = process.memory.read(info, SIGINFO_SIZE)
     if pid != os.getpid():
-        os.kill(pid, number)
-        return 0
+        return host.system_call("rt_sigqueueinfo", pid, number, data)
     require_signal(number)
     if number:
         send_to_process(process, number, INT.pack(number) + data[INT.size :])
@@ -446,8 +601,26 @@ def sys_rt_sigqueueinfo(process: "Process", pid: int, number: int, info: int) ->
 def sys_rt_tgsigqueueinfo(process: "Process", tgid: int, tid: int, number: int, info: int) -> int:
     data = process.memory.read(info, SIGINFO_SIZE)
     thread = process.threads.get(tid)
-    if thread is None or not number:
-        return sys_tgkill(process, tgid, tid, number)
+    if thread is None or tgid != os.getpid():
+        return host.system_call("rt_tgsigqueueinfo", tgid, tid, number, data)
+    if not number:
+        return 0
     require_signal(number)
     send_to_thread(process, thread, number, INT.pack(number) + data[INT.size :])
     return 0
+
+
+@syscall("fd sigset size open_flags")
+def sys_signalfd4(process: "Process", fd: int, address: int, size: int, flags: int) -> int:
+    return host.system_call("signalfd4", fd, host_set(read_set(process, address, size)), size, flags)
+
+
+@syscall("pid uint")
+def sys_pidfd_open(_process: "Process", pid: int, flags: int) -> int:
+    return os.pidfd_open(pid, flags)
+
+
+@syscall("fd signal address uint")
+def sys_pidfd_send_signal(process: "Process", fd: int, number: int, info: int, flags: int) -> int:
+    data = process.memory.read(info, SIGINFO_SIZE) if info else None
+    return host.system_call("pidfd_send_signal", fd, number, data, flags)

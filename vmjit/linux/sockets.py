@@ -10,10 +10,10 @@ from errno import EINVAL, EMSGSIZE, ENOENT, EPIPE
 
 from vmjit.errors import MemoryAccessError
 from vmjit.linux import host
-from vmjit.linux.abi import INT, IOVEC, MSGHDR, UINT, ULONG
-from vmjit.linux.buffers import MAX_VECTORS, READ, WRITE, spans, view
+from vmjit.linux.abi import INT, MSGHDR, UINT, ULONG
+from vmjit.linux.buffers import MAX_VECTORS, READ, WRITE, host_vectors, view
 from vmjit.linux.descriptors import write_pair
-from vmjit.linux.outcome import SyscallError
+from vmjit.linux.outcome import Restart, SyscallError
 from vmjit.linux.signals import SIGPIPE, send_to_self
 from vmjit.linux.table import syscall
 
@@ -60,7 +60,7 @@ def sys_connect(process: "Process", fd: int, address: int, size: int) -> int:
     server = read_address(process, address, size)
     if server is not None and server.rstrip(b"\0") in HOST_ONLY_SERVERS:
         raise SyscallError(ENOENT)
-    return host.call("connect", fd, server, size)
+    return process.interruptible("connect", fd, server, size)
 
 
 @syscall("fd int")
@@ -87,22 +87,25 @@ class AddressResult:
             self.memory.write(self.size_address, INT.pack(size))
 
 
-def address_call(process: "Process", name: str, fd: int, address: int, size_address: int, *rest: int) -> int:
+def address_call(process: "Process", name: str, fd: int, address: int, size_address: int) -> int:
     """A call that returns a socket address through two pointers."""
     found = AddressResult(process, address, size_address)
-    result = host.call(name, fd, found.contents, found.size, *rest)
+    result = host.call(name, fd, found.contents, found.size)
     found.write()
     return result
 
 
 @syscall("fd address address")
 def sys_accept(process: "Process", fd: int, address: int, size_address: int) -> int:
-    return address_call(process, "accept4", fd, address, size_address, 0)
+    return sys_accept4(process, fd, address, size_address, 0)
 
 
 @syscall("fd address address int")
 def sys_accept4(process: "Process", fd: int, address: int, size_address: int, flags: int) -> int:
-    return address_call(process, "accept4", fd, address, size_address, flags)
+    found = AddressResult(process, address, size_address)
+    result = process.interruptible("accept4", fd, found.contents, found.size, flags)
+    found.write()
+    return result
 
 
 @syscall("fd address address")
@@ -118,7 +121,7 @@ def sys_getpeername(process: "Process", fd: int, address: int, size_address: int
 def sending(process: "Process", flags: int, name: str, *arguments: host.Argument) -> int:
     """A send with the host's SIGPIPE kept out and the guest's let in."""
     try:
-        return host.call(name, *arguments)
+        return process.interruptible(name, *arguments)
     except BrokenPipeError:
         if not flags & MSG_NOSIGNAL:
             send_to_self(process, SIGPIPE)
@@ -139,7 +142,7 @@ def sys_recvfrom(process: "Process", fd: int, address: int, size: int, flags: in
     data = view(process.memory, address, size, WRITE)
     found = AddressResult(process, sender, size_at)
     where = host.address_of(data) if data else None
-    result = host.call("recvfrom", fd, where, len(data), flags, found.contents, found.size)
+    result = process.interruptible("recvfrom", fd, where, len(data), flags, found.contents, found.size)
     found.write()
     return result
 
@@ -158,8 +161,8 @@ class Message:
         name_size = min(name_size, MOST_ADDRESS) if name else 0
         self.name, self.name_size = name, name_size
         self.control, self.control_size = control, control_size
-        entries = [IOVEC.pack(memory.base + at, len(part)) for at, part in spans(memory, iov, count, permissions)]
-        self.vectors = host.filled(b"".join(entries))
+        vectors, length = host_vectors(memory, iov, count, permissions)
+        self.vectors = host.filled(vectors)
         self.host_name = self._copy(name, name_size, permissions)
         self.host_control = self._copy(control, control_size, permissions)
         self.header = host.filled(
@@ -167,7 +170,7 @@ class Message:
                 ctypes.addressof(self.host_name) if name else 0,
                 name_size,
                 ctypes.addressof(self.vectors),
-                len(entries),
+                length,
                 ctypes.addressof(self.host_control) if control else 0,
                 control_size if control else 0,
                 0,
@@ -206,7 +209,7 @@ def many(process: "Process", one: Callable[..., int], fd: int, address: int, cou
     for done in range(min(count, MAX_VECTORS)):
         try:
             size = one(process, fd, address, flags)
-        except (OSError, SyscallError, MemoryAccessError):
+        except (OSError, SyscallError, MemoryAccessError, Restart):
             if done:
                 return done
             raise
@@ -227,7 +230,7 @@ def sys_recvmmsg(process: "Process", fd: int, address: int, count: int, flags: i
 @syscall("fd address int")
 def sys_recvmsg(process: "Process", fd: int, address: int, flags: int) -> int:
     message = Message(process, address, WRITE)
-    result = host.call("recvmsg", fd, message.header, flags)
+    result = process.interruptible("recvmsg", fd, message.header, flags)
     message.write_back()
     return result
 

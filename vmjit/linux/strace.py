@@ -12,7 +12,7 @@ from struct import Struct
 from vmjit.errors import MemoryAccessError
 from vmjit.linux.abi import INT, TIMESPEC, ULONG
 from vmjit.linux.buffers import READ, accessible_prefix, strings
-from vmjit.linux.outcome import Exited, Killed, SyscallError
+from vmjit.linux.outcome import RESTART, Exited, Killed, SyscallError
 from vmjit.linux.signals import name_of
 from vmjit.linux.table import Syscall
 
@@ -344,6 +344,8 @@ def format_argument(
 
 def format_result(entry: Syscall, result: int) -> str:
     """The part after the equals sign."""
+    if result == RESTART:
+        return "? ERESTARTSYS (a signal came, to be made again)"
     if result < 0:
         name = errorcode.get(-result, str(-result))
         return f"-1 {name} ({os.strerror(-result)})"
@@ -353,7 +355,8 @@ def format_result(entry: Syscall, result: int) -> str:
 def put(stream: "TextIO", line: str) -> None:
     """Print a line; the guest may have closed the descriptor."""
     with suppress(OSError):
-        print(line, file=stream, flush=True)
+        stream.write(f"{line}\n")  # at once: other threads print too
+        stream.flush()
 
 
 def traced(process: "Process", stream: "TextIO", entry: Syscall, args: Sequence[int]) -> int:

@@ -34,7 +34,6 @@ SILENTLY_ABSENT = {
     "openat2": "dirfd path address size",
     "mseal": "hex size int",
     "io_uring_setup": "uint address",
-    "pidfd_open": "pid uint",
     "landlock_create_ruleset": "address size uint",
 }
 

@@ -6,8 +6,11 @@ A guest thread is a host thread, and has its id. Sets of signals are integers wi
 from _thread import get_native_id
 from collections.abc import Callable
 
+from vmjit.linux.host import NoInterrupts
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from vmjit.linux.host import Interrupts
     from vmjit.linux.signal_frame import UserRegisters
 
 SS_DISABLE = 2
@@ -21,19 +24,22 @@ class Thread:
     """One thread; the host thread that makes it is its own until another begins to run it.
 
     The engine may set the hook interrupt(), called by other threads: this one is to stop at its next instruction
-    boundary, and what it waits for in the host is to end with EINTR.
+    boundary, and what it waits for in the host is to end with EINTR; and `interrupts`, its Interrupts, by which signals
+    of the host come.
     """
 
     __slots__ = (
-        *("blocked", "clear_child_tid", "infos", "interrupt", "mask_after", "name", "pending", "registers"),
-        *("robust_list", "stack", "tid"),
+        *("blocked", "clear_child_tid", "host_blocked", "infos", "interrupt", "interrupts", "mask_after", "name"),
+        *("pending", "registers", "robust_list", "stack", "tid"),
     )
 
     def __init__(self, registers: "UserRegisters | None" = None, blocked: int = 0) -> None:
         self.tid = get_native_id()
         self.name: bytes | None = None  # of PR_SET_NAME, unless it is the process's
         self.registers = registers  # signal handlers and new threads need them
+        self.interrupts: Interrupts | NoInterrupts = NoInterrupts()
         self.blocked = blocked
+        self.host_blocked: int | None = None  # what the host's thread blocks; None: everything, or it is not known
         self.pending = 0  # signals sent to this thread, not to the process
         self.infos: dict[int, bytes] = {}  # siginfo_t of pending signals
         self.mask_after: int | None = None  # the mask when the next handler has returned, if not what is blocked now

@@ -16,6 +16,7 @@ from vmjit.linux import host
 from vmjit.linux.abi import INT, TIMESPEC, UINT, ULONG
 from vmjit.linux.buffers import READ, WRITE, timespec
 from vmjit.linux.outcome import SyscallError
+from vmjit.linux.signals import signals_held
 from vmjit.linux.table import syscall
 from vmjit.linux.thread import Thread
 
@@ -56,7 +57,8 @@ def clone_thread(process: "Process", flags: int, stack: int, parent_tid: int, tl
         raise SyscallError(EINVAL)
     made = NewThread(process, flags, stack, parent_tid, tls, child_tid)
     try:
-        start_new_thread(made.run, ())
+        with signals_held(process):  # until there is a hart that takes them
+            start_new_thread(made.run, ())
     except RuntimeError:
         raise SyscallError(EAGAIN) from None
     made.begun.acquire()

@@ -2,13 +2,12 @@
 
 import os
 import time
-from errno import EINVAL, EPERM
+from errno import EPERM
 
 from vmjit.linux import host
 from vmjit.linux.abi import CLOCK_TICKS, INT, RUSAGE_SIZE, TIMES, TIMESPEC, TIMEVAL
 from vmjit.linux.buffers import timespec
 from vmjit.linux.outcome import SyscallError
-from vmjit.linux.signals import SIG_DFL, SIG_IGN, SIGALRM
 from vmjit.linux.table import register, syscall
 
 TYPE_CHECKING = False
@@ -18,8 +17,9 @@ if TYPE_CHECKING:
 SECOND = 1_000_000_000
 TIMER_ABSTIME = 1
 LONGEST_SLEEP = 1 << 30  # seconds in one host sleep; time.sleep refuses what does not fit its clock
-ITIMERVAL_SIZE = 32
-ITIMER_REAL = 0
+ITIMERVAL_SIZE = ITIMERSPEC_SIZE = 32
+SIGEVENT_SIZE = 64
+ITIMERS = (0, 1, 2)  # ITIMER_REAL, VIRTUAL, PROF
 CLOCK_MONOTONIC = time.CLOCK_MONOTONIC
 
 pack_timespec = TIMESPEC.pack
@@ -60,21 +60,20 @@ def sleep_until(clock: int, deadline: int) -> None:
 
 
 @syscall("timespec address")
-def sys_nanosleep(process: "Process", wanted: int, _left: int) -> int:
-    seconds, nanoseconds = timespec(process.memory, wanted)
-    sleep_until(CLOCK_MONOTONIC, time.monotonic_ns() + seconds * SECOND + nanoseconds)
-    return 0
+def sys_nanosleep(process: "Process", wanted: int, left: int) -> int:
+    return sys_clock_nanosleep(process, CLOCK_MONOTONIC, 0, wanted, left)
 
 
 @syscall("clock int timespec address")
-def sys_clock_nanosleep(process: "Process", clock: int, flags: int, wanted: int, _left: int) -> int:
-    seconds, nanoseconds = timespec(process.memory, wanted)
-    if clock == time.CLOCK_THREAD_CPUTIME_ID:
-        raise SyscallError(EINVAL)  # it stands still meanwhile
-    now = time.clock_gettime_ns(clock)
-    start = 0 if flags & TIMER_ABSTIME else now
-    sleep_until(clock, start + seconds * SECOND + nanoseconds)
-    return 0
+def sys_clock_nanosleep(process: "Process", clock: int, flags: int, wanted: int, left: int) -> int:
+    rest = host.zeroed(TIMESPEC.size)
+    try:
+        duration = TIMESPEC.pack(*timespec(process.memory, wanted))
+        return process.interruptible("clock_nanosleep", clock, flags, duration, rest)
+    except InterruptedError:
+        if left and not flags & TIMER_ABSTIME:
+            process.memory.write(left, rest.raw)
+        raise
 
 
 @syscall("address")
@@ -101,18 +100,65 @@ def sys_getitimer(process: "Process", which: int, address: int) -> int:
     return 0
 
 
-@syscall("int address address", lacks="handlers of SIGALRM are not run")
+@syscall("int address address")
 def sys_setitimer(process: "Process", which: int, new: int, old: int) -> int:
     value = process.memory.read(new, ITIMERVAL_SIZE) if new else bytes(ITIMERVAL_SIZE)
-    if which == ITIMER_REAL and any(value) and process.signals.action(SIGALRM).handler not in (SIG_DFL, SIG_IGN):
-        # The host would end the program, which means to handle the signal; better no alarm than that.
-        process.report("setitimer for a SIGALRM handler has no effect; delivery to handlers is not supported")
-        value = bytes(ITIMERVAL_SIZE)
     before = host.zeroed(ITIMERVAL_SIZE)
     host.call("setitimer", which, value, before)
     if old:
         process.memory.write(old, before.raw)
     return 0
+
+
+# Timers of POSIX: the host's, of which the emulator has none for itself. Their structures are equal on all 64-bit
+# Linux machines, and the id that SIGEV_THREAD_ID names is a thread's own.
+
+
+@syscall("clock address address")
+def sys_timer_create(process: "Process", clock: int, event: int, timer: int) -> int:
+    made = host.zeroed(INT.size)
+    process.memory.write(timer, made.raw)  # a timer that nobody knows of would stay
+    host.system_call("timer_create", clock, process.memory.read(event, SIGEVENT_SIZE) if event else None, made)
+    process.memory.write(timer, made.raw)
+    process.timers.update(INT.unpack(made.raw))
+    return 0
+
+
+@syscall("int int address address")
+def sys_timer_settime(process: "Process", timer: int, flags: int, new: int, old: int) -> int:
+    before = host.zeroed(ITIMERSPEC_SIZE)
+    host.system_call("timer_settime", timer, flags, process.memory.read(new, ITIMERSPEC_SIZE), before)
+    if old:
+        process.memory.write(old, before.raw)
+    return 0
+
+
+@syscall("int address")
+def sys_timer_gettime(process: "Process", timer: int, address: int) -> int:
+    value = host.zeroed(ITIMERSPEC_SIZE)
+    host.system_call("timer_gettime", timer, value)
+    process.memory.write(address, value.raw)
+    return 0
+
+
+@syscall("int")
+def sys_timer_getoverrun(_process: "Process", timer: int) -> int:
+    return host.system_call("timer_getoverrun", timer)
+
+
+@syscall("int")
+def sys_timer_delete(process: "Process", timer: int) -> int:
+    result = host.system_call("timer_delete", timer)
+    process.timers.discard(timer)
+    return result
+
+
+def end_timers(process: "Process") -> None:
+    """When the guest ends, and the process of the host goes on."""
+    for which in ITIMERS:
+        host.call("setitimer", which, bytes(ITIMERVAL_SIZE), None)
+    for timer in process.timers:
+        host.system_call("timer_delete", timer)
 
 
 def not_permitted(_process: "Process", *_arguments: int) -> int:

@@ -8,7 +8,7 @@ from errno import EINVAL
 from vmjit.errors import MemoryAccessError
 from vmjit.linux import host
 from vmjit.linux.abi import LONG
-from vmjit.linux.buffers import MAX_TRANSFER, READ, WRITE, vectors, view
+from vmjit.linux.buffers import MAX_TRANSFER, READ, WRITE, host_vectors, vectors, view
 from vmjit.linux.outcome import SyscallError
 from vmjit.linux.table import syscall
 
@@ -29,6 +29,12 @@ def target(process: "Process", fd: int, address: int, size: int, permissions: in
         raise
 
 
+def host_target(process: "Process", fd: int, address: int, size: int, permissions: int) -> tuple[int, int]:
+    """The host's address and size of the memory of a transfer."""
+    size = len(target(process, fd, address, size, permissions))
+    return process.memory.base + (address if size else 0), size
+
+
 def position(offset: int) -> int:
     """An offset in a file; the host's functions would take -1 for the current position."""
     if offset < 0:
@@ -38,22 +44,22 @@ def position(offset: int) -> int:
 
 @syscall("fd out_data size")
 def sys_read(process: "Process", fd: int, address: int, size: int) -> int:
-    return os.readv(fd, (target(process, fd, address, size, WRITE),))
+    return process.interruptible("read", fd, *host_target(process, fd, address, size, WRITE))
 
 
 @syscall("fd in_data size")
 def sys_write(process: "Process", fd: int, address: int, size: int) -> int:
-    return os.write(fd, target(process, fd, address, size, READ))
+    return process.interruptible("write", fd, *host_target(process, fd, address, size, READ))
 
 
 @syscall("fd address int")
 def sys_readv(process: "Process", fd: int, address: int, count: int) -> int:
-    return os.readv(fd, vectors(process.memory, address, count, WRITE))
+    return process.interruptible("readv", fd, *host_vectors(process.memory, address, count, WRITE))
 
 
 @syscall("fd address int")
 def sys_writev(process: "Process", fd: int, address: int, count: int) -> int:
-    return os.writev(fd, vectors(process.memory, address, count, READ))
+    return process.interruptible("writev", fd, *host_vectors(process.memory, address, count, READ))
 
 
 @syscall("fd out_data size long")
@@ -114,7 +120,8 @@ def advance(process: "Process", address: int, offset: int | None, count: int) ->
 @syscall("fd fd address size")
 def sys_sendfile(process: "Process", out: int, source: int, offset_address: int, size: int) -> int:
     offset = read_offset(process, offset_address)
-    done = os.sendfile(out, source, offset, min(size, MAX_TRANSFER))
+    at = None if offset is None else host.filled(LONG.pack(offset))
+    done = process.interruptible("sendfile", out, source, at, min(size, MAX_TRANSFER))
     advance(process, offset_address, offset, done)
     return done
 
@@ -137,7 +144,8 @@ def sys_splice(
     process: "Process", source: int, source_address: int, out: int, out_address: int, size: int, flags: int
 ) -> int:
     from_offset, to_offset = read_offset(process, source_address), read_offset(process, out_address)
-    done = os.splice(source, out, min(size, MAX_TRANSFER), from_offset, to_offset, flags)
+    places = [None if offset is None else host.filled(LONG.pack(offset)) for offset in (from_offset, to_offset)]
+    done = process.interruptible("splice", source, places[0], out, places[1], min(size, MAX_TRANSFER), flags)
     advance(process, source_address, from_offset, done)
     advance(process, out_address, to_offset, done)
     return done

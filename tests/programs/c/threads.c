@@ -1,5 +1,4 @@
 // POSIX threads: create and join, mutex, condition variable, thread-local storage, atomic counter.
-// needs: threads
 // link: -pthread
 #include <pthread.h>
 #include <stdatomic.h>

@@ -19,7 +19,7 @@ guest = Guest(
     alignment=2,
     stack_pointer="x2",
     thread_pointer="x4",
-    syscall=SyscallAbi(number="x17", arguments=tuple(f"x{n}" for n in range(10, 16)), result="x10"),
+    syscall=SyscallAbi(number="x17", arguments=tuple(f"x{n}" for n in range(10, 16)), result="x10", size=4),
     hwcap=sum(1 << (ord(name) - ord("a")) for name in EXTENSIONS if len(name) == 1),  # Linux: bit n for letter n
     trap_sets=(("reserved_address", NO_RESERVATION),),  # a store-conditional after it fails
     registers=(*(f"x{n}" for n in range(32)), *(f"f{n}" for n in range(32)), "fflags", "frm"),
