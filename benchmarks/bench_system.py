@@ -1,4 +1,4 @@
-"""What programs ask of the emulated system: system calls, signals, mappings; and atomic instructions.
+"""What programs ask of the emulated system: system calls, signals, mappings, threads; and atomic instructions.
 
 All loop in guest code that has been compiled, so what is measured is what a program sees.
 """
@@ -15,6 +15,7 @@ NATIVE_CALLS, PYTHON_CALLS = 600_000, 30_000
 SIGNALS = 2000
 MAPPINGS = 2000
 ATOMICS = 5_000_000
+PARTS, PART_RUNS = 4000, 5  # of programs/parallel.c: half a second for one thread
 
 
 class Calls:
@@ -126,6 +127,36 @@ class Mappings:
 
     def track_cycle(self) -> float:
         return repeated(MAPPING, MAPPINGS, os.path.abspath("compiled"))
+
+
+class TwoThreads:
+    """How many times as much two threads do as one in the same time, work that shares no data; 2 is all there is.
+
+    programs/parallel.c in compiled code, without the start of vmjit; it needs two processors that nothing else uses.
+    """
+
+    unit = "times"
+    version = "1"
+
+    def setup(self) -> None:
+        if len(os.sched_getaffinity(0)) < 2:
+            raise NotImplementedError
+
+    def track_work(self) -> float:
+        return speedup(2, PARTS, os.path.abspath("compiled"))
+
+
+def speedup(threads: int, parts: int, cache: str) -> float:
+    """The time that one thread takes by that which so many take; the best of some, as others disturb both."""
+
+    def seconds(count: int) -> float:
+        with guests.program_machine(guests.PARALLEL, [f"{parts}{count}"], "auto", cache) as machine:
+            assert machine.run().status == 0
+            return machine.seconds
+
+    seconds(1)  # what is hot is compiled, for the runs after it
+    alone, together = zip(*[(seconds(1), seconds(threads)) for _ in range(PART_RUNS)], strict=True)
+    return min(alone) / min(together)
 
 
 def repeated(text: str, count: int, cache: str) -> float:

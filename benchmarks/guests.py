@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "benchmarks" / "kernels"
 HELLO = ROOT / "examples" / "guests" / "hello"
-ALLOCATE = ROOT / "benchmarks" / "programs" / "elf" / "allocate"  # what only asv measures, no kernel to compare
+PROGRAMS = ROOT / "benchmarks" / "programs" / "elf"  # what only asv measures, no kernels to compare
+ALLOCATE, PARALLEL = PROGRAMS / "allocate", PROGRAMS / "parallel"
 
 
 @dataclass(frozen=True)

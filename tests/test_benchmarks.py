@@ -115,7 +115,8 @@ def test_kernel_prints_what_qemu_prints(kernel: guests.Kernel, cache: Path) -> N
     assert done.stdout == expected_output(kernel), done.stderr
 
 
-def test_the_allocating_program_prints_what_qemu_prints(cache: Path) -> None:
+@pytest.mark.parametrize(("program", "argument"), [(guests.ALLOCATE, SHORT), (guests.PARALLEL, 82)])
+def test_other_programs_print_what_qemu_prints(program: Path, argument: int, cache: Path) -> None:
     command = [
         sys.executable,
         "-m",
@@ -124,11 +125,11 @@ def test_the_allocating_program_prints_what_qemu_prints(cache: Path) -> None:
         "--sync",
         "--cache-dir",
         str(cache),
-        str(guests.ALLOCATE),
-        str(SHORT),
+        str(program),
+        str(argument),
     ]
     done = subprocess.run(command, capture_output=True, timeout=300, env=environment())
-    assert done.stdout == guests.ALLOCATE.with_name("allocate.expected").read_bytes(), done.stderr
+    assert done.stdout == program.with_suffix(".expected").read_bytes(), done.stderr
 
 
 @pytest.mark.skipif(peers.why_missing("native") is not None, reason="needs gcc")

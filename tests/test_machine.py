@@ -174,3 +174,59 @@ def test_a_program_is_looked_for_in_the_sysroot_first(
     finally:
         made.close()
     assert capfd.readouterr().out == (PROGRAMS / "hello.expected").read_text()
+
+
+# Threads.
+
+PARALLEL = "../../../benchmarks/programs/elf/parallel"  # as many threads as the last digit of its argument says
+
+
+@pytest.mark.parametrize("tier", [Tier.AUTO, Tier.INTERPRETER, Tier.JIT], ids=lambda tier: tier.value)
+def test_threads(cache_dir: str, tier: Tier, capfd: pytest.CaptureFixture[str]) -> None:
+    counts = {}
+    for threads in (1, 4):
+        with machine(PARALLEL, cache_dir, argv=[f"8{threads}"], tier=tier) as made:
+            assert made.run() == Result(0, None, None)
+            counts[threads] = made.hart.instructions
+            assert not made.has_lost_threads and len(made.hart.native.states) == 1
+    assert counts[1] < counts[4] < 1.01 * counts[1], "instructions of all threads count"
+    assert len(set(capfd.readouterr().out.split())) == 1
+
+
+def test_threads_are_checked(cache_dir: str) -> None:
+    settings = Settings(cache_dir=cache_dir, check=True)
+    with machine(PARALLEL, cache_dir, argv=["12"], settings=settings, max_instructions=20_000) as made:
+        assert made.run().message is not None
+        assert made.hart.counters.exits["CHECKED"] > 100
+
+
+def test_threads_stop_from_outside(cache_dir: str) -> None:
+    with machine(PARALLEL, cache_dir, argv=["1000004"]) as made:
+        timer = threading.Timer(0.2, made.stop)
+        timer.start()
+        found = made.run()
+        timer.join()
+        assert found.code is None and found.message is not None and "stopped after" in found.message
+        assert list(made.harts) == [made.leader] and not made.has_lost_threads
+
+
+def test_threads_end_with_the_process(cache_dir: str) -> None:
+    """The limit is reached by one of them, the first waits for the others meanwhile."""
+    with machine(PARALLEL, cache_dir, argv=["1000003"], max_instructions=3_000_000) as made:
+        found = made.run()
+        assert found.message is not None and found.message.startswith("stopped after")
+        assert list(made.harts) == [made.leader]
+
+
+def test_a_defect_that_shows_in_a_thread_is_raised_by_run(cache_dir: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with machine(PARALLEL, cache_dir, argv=["83"]) as made:
+        run = made._run
+
+        def fail(hart: Any, thread: Any) -> Result | None:
+            if thread is not made.leader:
+                raise VmjitError("a defect")
+            return run(hart, thread)
+
+        monkeypatch.setattr(made, "_run", fail)
+        with pytest.raises(VmjitError, match="a defect"):
+            made.run()

@@ -232,7 +232,7 @@ def test_a_hart_begins_with_them() -> None:
         with harts(assemble(CALLS, guest="riscv64"), Tier.AUTO, guest="riscv64") as hart:
             for found in regions:
                 hart._code(CODE, 4)
-                hart._place(found.pc, found.region, found.entries)
+                hart._place(found.pc, found.region, hart.regions.epoch, found.entries)
             assert hart.run().reason is ExitReason.SYSCALL
             ends.append((hart.words[hart.guest.layout.word("x9")], hart.instructions))
             assert hart.counters.regions == len(regions)

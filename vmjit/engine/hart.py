@@ -357,13 +357,14 @@ class Hart:
     # Exits that are dealt with here: None to go on.
 
     def _undecoded(self, pc: int, address: int) -> Stop | None:
-        permissions = self.memory.permissions(address)
-        if permissions is None or not permissions & EXECUTE:
-            return Stop(ExitReason.FAULT, pc, address)
-        page = address >> PAGE_BITS
-        if permissions & WRITE:
-            self.written_code[page] = self.memory.read(page << PAGE_BITS, PAGE_SIZE, EXECUTE)
-        self.native.allow_decoding(page)
+        with self.memory.lock:  # another thread may be unmapping it
+            permissions = self.memory.permissions(address)
+            if permissions is None or not permissions & EXECUTE:
+                return Stop(ExitReason.FAULT, pc, address)
+            page = address >> PAGE_BITS
+            if permissions & WRITE:
+                self.written_code[page] = self.memory.read(page << PAGE_BITS, PAGE_SIZE, EXECUTE)
+            self.native.allow_decoding(page)
         return None
 
     def _emulate(self, pc: int, _: int) -> Stop | None:
@@ -408,7 +409,7 @@ class Hart:
     def _flush_code(self, pc: int, _: int) -> Stop | None:
         """Instruction fence: only pages that the guest can write may have changed unseen."""
         for page, content in tuple(self.written_code.items()):
-            if self.memory.read(page << PAGE_BITS, PAGE_SIZE, EXECUTE) != content:
+            if self._code(page << PAGE_BITS, PAGE_SIZE) not in (content, None):
                 self.code_changed(page << PAGE_BITS, PAGE_SIZE)
         return None
 
@@ -455,14 +456,14 @@ class Hart:
             self.native.cool(pc, self._threshold)  # nothing of it ran yet
             return self._undecoded(pc, pc)
         self.asked.add(pc)
+        epoch, replaced = self.regions.epoch, []  # type: int, list[Placed]
         stored = self.cache.find_region(pc, self._code, self.variant)
         if stored is not None:
             self.counters.cache_hits += 1
-            self._place(pc, stored)
+            self._place(pc, stored, epoch)
         elif self.sync:
             self._compile_now(pc)
         else:
-            epoch, replaced = self.regions.epoch, []  # type: int, list[Placed]
             self.service.submit(
                 pc,
                 lambda: self._request_if_wanted(pc, epoch, replaced),
@@ -474,12 +475,13 @@ class Hart:
 
     def _code(self, address: int, size: int) -> bytes | None:
         """Guest code; None when it is not all executable. Its pages count as decoded from now on."""
-        if not self.memory.accessible(address, size, EXECUTE):
-            return None
-        for page in range(address >> PAGE_BITS, ((address + size - 1) >> PAGE_BITS) + 1):
-            if not self.native.may_decode(page):
-                self._undecoded(page << PAGE_BITS, page << PAGE_BITS)
-        return self.memory.read(address, size, EXECUTE)
+        with self.memory.lock:
+            if not self.memory.accessible(address, size, EXECUTE):
+                return None
+            for page in range(address >> PAGE_BITS, ((address + size - 1) >> PAGE_BITS) + 1):
+                if not self.native.may_decode(page):
+                    self._undecoded(page << PAGE_BITS, page << PAGE_BITS)
+            return self.memory.read(address, size, EXECUTE)
 
     def _compile_now(self, pc: int) -> None:
         from vmjit.errors import CompileError
@@ -548,7 +550,9 @@ class Hart:
             start = page << PAGE_BITS
             executed = b"" if self.tier is Tier.JIT else self._executed(page)
             ways = self.native.branches(start, PAGE_SIZE) if executed else b""
-            chunks.append((page, self.memory.read(start, PAGE_SIZE, EXECUTE), executed, ways))
+            text = self._code(start, PAGE_SIZE)
+            if text is not None:
+                chunks.append((page, text, executed, ways))
         known = [jump for jump in jumps if jump[0] >> PAGE_BITS in pages]
         return "region", pc, chunks, known, REGION_SIZE, self.shared.precise, entries
 
@@ -586,10 +590,10 @@ class Hart:
                 self.asked.discard(pc)
                 return
             for host in replaced:
-                self._place(host.pc, region, instead=host)
+                self._place(host.pc, region, epoch, instead=host)
                 self.asked.discard(pc)
             if not replaced:
-                self._place(pc, region)
+                self._place(pc, region, epoch)
         counters.cache_hits += cached
         counters.compiled_here += not cached
         for stage, spent in seconds.items():
@@ -597,9 +601,20 @@ class Hart:
         counters.seconds["load"] += perf_counter() - began
 
     def _place(
-        self, pc: int, region: Region, entries: tuple[int, ...] | None = None, instead: Placed | None = None
+        self,
+        pc: int,
+        region: Region,
+        epoch: int,
+        entries: tuple[int, ...] | None = None,
+        instead: Placed | None = None,
     ) -> None:
-        if self.regions.place(pc, region, entries, instead) is not None:
+        """Place a region, unless code has changed since it was made of it or compared with it in this epoch."""
+        with self.regions.lock:
+            if self.regions.epoch != epoch:
+                self.asked.discard(pc)
+                return
+            placed = self.regions.place(pc, region, entries, instead)
+        if placed is not None:
             self.shared.is_learned = False
             self.counters.regions += 1
             self.counters.compiled_instructions += region.instructions
@@ -639,13 +654,14 @@ class Hart:
         """Place those whose code is there; returns those for which there is none at all."""
         absent = []
         for kept in left:
+            epoch = self.regions.epoch
             name = name_of(kept.pc, kept.region, self._code, self.variant)
             if name is None:
                 absent.append(kept)
             elif name == kept.name:
                 self.asked.add(kept.pc)
                 self.counters.cache_hits += 1
-                self._place(kept.pc, kept.region, kept.entries)
+                self._place(kept.pc, kept.region, epoch, kept.entries)
         return absent
 
     def _recall_mapped(self) -> None:

@@ -48,6 +48,7 @@ class Native:
 
     def __init__(self, layout: Layout, memory: AddressSpace, interpreter: Blob) -> None:
         self.layout = layout
+        self.memory = memory
         self.arena = Arena(ARENA_SIZE)
         self.slots = Reservation(ADDRESSES * SLOT_SCALE + PAGE_SIZE)  # one more: code may fall off the end
         self.pages = Reservation((ADDRESSES >> PAGE_BITS) + PAGE_SIZE)
@@ -241,6 +242,7 @@ class Native:
         for number in _FAULT_SIGNALS:
             previous = ctypes.c_uint64.from_address(self.symbol("previous") + 8 * number).value
             set_action(number, native_action(previous) if previous > 1 else Action(previous))
+        self.memory.exchanges.clear()
         for state in self.states:
             state.close()
         for area in (self.slots, self.pages):

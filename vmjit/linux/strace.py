@@ -355,7 +355,8 @@ def format_result(entry: Syscall, result: int) -> str:
 def put(stream: "TextIO", line: str) -> None:
     """Print a line; the guest may have closed the descriptor."""
     with suppress(OSError):
-        print(line, file=stream, flush=True)
+        stream.write(f"{line}\n")  # at once: other threads print too
+        stream.flush()
 
 
 def traced(process: "Process", stream: "TextIO", entry: Syscall, args: Sequence[int]) -> int:

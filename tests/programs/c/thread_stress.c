@@ -1,6 +1,7 @@
 // Threads that come and go and meet in every way: mutexes, condition variables, barriers, semaphores, reader-writer
 // locks, atomics of all sizes, thread-local storage, keys with destructors, robust locks of dead owners, cancellation.
 // link: -pthread
+// args: 40 1
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>
@@ -11,7 +12,9 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { WORKERS = 4, ROUNDS = 300, GENERATIONS = 6, PHASES = 40 };
+enum { WORKERS = 4, PHASES = 10 };
+
+static int rounds, generations; // the arguments
 
 static void check(int ok, const char *what) {
     if (!ok) {
@@ -52,7 +55,7 @@ static void *count(void *argument) {
     long id = (long)argument;
     check(own == 7, "thread-local storage of a new thread");
     pthread_setspecific(key, (void *)1);
-    for (int i = 0; i < ROUNDS; i++) {
+    for (int i = 0; i < rounds; i++) {
         own++;
         bytes++;
         shorts += 3;
@@ -93,7 +96,7 @@ static atomic_long through;
 
 static void *produce(void *argument) {
     (void)argument;
-    for (long i = 1; i <= ROUNDS; i++) {
+    for (long i = 1; i <= rounds; i++) {
         pthread_mutex_lock(&lock);
         while (queued == 8)
             pthread_cond_wait(&emptied, &lock);
@@ -110,7 +113,7 @@ static void *produce(void *argument) {
 static void *consume(void *argument) {
     long sum = 0;
     (void)argument;
-    for (int i = 0; i < ROUNDS; i++) {
+    for (int i = 0; i < rounds; i++) {
         pthread_mutex_lock(&lock);
         while (queued == 0)
             pthread_cond_wait(&filled, &lock);
@@ -184,13 +187,13 @@ static void meet(void) {
         start(&threads[i], count, (void *)(i + 1));
     for (int i = 0; i < WORKERS; i++)
         sum += (long)join(threads[i]);
-    check(sum == WORKERS * (ROUNDS + 7), "thread-local sums");
+    check(sum == WORKERS * (rounds + 7), "thread-local sums");
 
     for (int i = 0; i < WORKERS; i++)
         start(&threads[i], i % 2 ? produce : consume, NULL);
     for (int i = 0; i < WORKERS; i++)
         sum += (long)join(threads[i]);
-    check(sum == WORKERS * (ROUNDS + 7) + WORKERS / 2 * ROUNDS * (ROUNDS + 1) / 2, "what went through the queue");
+    check(sum == WORKERS * (rounds + 7) + WORKERS / 2 * rounds * (rounds + 1) / 2, "what went through the queue");
 
     pthread_barrier_init(&barrier, NULL, WORKERS);
     for (long i = 0; i < WORKERS; i++)
@@ -224,7 +227,9 @@ static void meet(void) {
     }
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    check(argc == 3, "two arguments");
+    rounds = atoi(argv[1]), generations = atoi(argv[2]);
     pthread_mutexattr_t attributes;
     pthread_mutexattr_init(&attributes);
     pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
@@ -233,10 +238,10 @@ int main(void) {
     pthread_key_create(&key, destroy);
     sem_init(&items, 0, 0);
     sem_init(&places, 0, 5);
-    for (int generation = 0; generation < GENERATIONS; generation++)
+    for (int generation = 0; generation < generations; generation++)
         meet();
     printf("guarded %ld spun %ld written %ld longs %ld through %ld\n", guarded, spun, written, (long)longs, (long)through);
     printf("bytes %d shorts %d ints %d ored %#x largest %d\n", bytes, shorts, ints, (unsigned)ored, largest);
-    printf("exchanged %lx destroyed %d own %ld\n", (long)exchanged, destroyed >= GENERATIONS * WORKERS, own);
+    printf("exchanged %lx destroyed %d own %ld\n", (long)exchanged, destroyed >= generations * WORKERS, own);
     return 0;
 }
