@@ -64,7 +64,7 @@ def built(build: Build, folder: Path, text: str) -> Path:
 
 
 def on_terminal(program: Path, awaited: bytes) -> tuple[bytes, int]:
-    """What a program prints on a terminal where Ctrl-C is typed once it has printed what is awaited; its wait status."""
+    """What a program prints on a terminal, Ctrl-C being typed once it has printed what is awaited; its wait status."""
     pid, terminal = pty.fork()
     if not pid:
         os.execv(sys.executable, command(program))
