@@ -147,10 +147,14 @@ def _send(process: "Process", holder: "Signals | Thread", takers: list[Thread], 
 
 def send_by_host(holder: "Signals | Thread", number: int, info: bytes) -> None:
     """A signal of the guest to itself that is caught, or waits in the host."""
-    if isinstance(holder, Thread):
-        host.system_call("rt_tgsigqueueinfo", os.getpid(), holder.tid, number, info)
+    pid, thread = os.getpid(), holder if isinstance(holder, Thread) else None
+    _, _, code, *_ = SIGINFO_SENDER.unpack(info)
+    if code in (SI_USER, SI_TKILL):  # what only the kernel may say, unless the first thread does
+        os.kill(pid, number) if thread is None else host.system_call("tgkill", pid, thread.tid, number)
+    elif thread is None:
+        host.system_call("rt_sigqueueinfo", pid, number, info)
     else:
-        host.system_call("rt_sigqueueinfo", os.getpid(), number, info)
+        host.system_call("rt_tgsigqueueinfo", pid, thread.tid, number, info)
 
 
 def ready_signals(process: "Process") -> int:
