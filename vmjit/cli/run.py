@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from io import StringIO
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, NoReturn
 from vmjit.cli.options import settings
 from vmjit.engine.hart import Tier
 from vmjit.engine.interrupts import start_thread
+from vmjit.linux.processes import ignored_signals
 from vmjit.machine import Machine, Result
 
 if TYPE_CHECKING:
@@ -38,23 +40,42 @@ def main(options: argparse.Namespace) -> NoReturn:
     sys.stdout = sys.stdout or StringIO()
     sys.stderr = sys.stderr or StringIO()
     chosen = settings(options)
-    machine = Machine(
-        options.program,
-        options.arguments,
-        argv0=options.argv0,
-        env=environment(options),
+    make = partial(
+        Machine,
         tier=Tier(options.tier),
         sync=options.sync,
         max_instructions=options.max_instructions,
         settings=chosen,
         strace=sys.stderr if options.strace or chosen.wants("syscall") else None,
         emulator_argv=emulator_argv(options, chosen),
+    )
+    machine = make(
+        options.program,
+        options.arguments,
+        argv0=options.argv0,
+        env=environment(options),
         ignored_signals=options.ignore_signal,
     )
-    machine.finish = partial(finish, machine, options)
     if options.timeout is not None:
         stop_after(machine, options.timeout)
-    finish(machine, options, machine.run())
+    while True:
+        machine.goes_on, machine.finish = True, partial(finish, machine, options)
+        result = machine.run()
+        if machine.executed is None:
+            finish(machine, options, result)
+        options.raise_signals = True
+        options.stats = options.stats and not machine.is_child
+        machine = successor(machine, make)
+
+
+def successor(machine: Machine, make: Callable[..., Machine]) -> Machine:
+    """What runs the program that a guest executed."""
+    executed = machine.leave()
+    argv0, *arguments = map(os.fsdecode, executed.argv)
+    env = {os.fsdecode(name): os.fsdecode(value) for name, value in executed.env.items()}
+    ignored = ignored_signals(machine.process)
+    program = os.fsdecode(executed.program)
+    return make(program, arguments, argv0=argv0, env=env, ignored_signals=ignored, before=machine)
 
 
 def finish(machine: Machine, options: argparse.Namespace, result: Result) -> NoReturn:

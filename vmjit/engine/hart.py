@@ -842,6 +842,7 @@ class Hart:
         """Give back the memory; the guest must not be running."""
         with self.regions.lock:
             self.shared.calls = None
+            self.regions.epoch += 1  # what is being compiled comes too late
         if self.tlb is not None:
             self.tlb.close()
         self.native.close()

@@ -49,9 +49,10 @@ class Process:
     """A user-mode process.
 
     The engine may set the hooks: flush_code(address, size), before_fork(), after_fork_in_parent(),
-    after_fork_in_child(), make_faults_precise(signal), and new_thread(thread, maker), which gives a thread copies of
-    the registers of another and returns what runs it to its end in the current host thread. Descriptors and children of
-    its own that the guest must not see go into reserved_fds and hidden_children.
+    after_fork_in_child(), make_faults_precise(signal), may_go_on(): whether Executed may be raised, for another program
+    to be run in this process of the host, and new_thread(thread, maker), which gives a thread copies of the registers of
+    another and returns what runs it to its end in the current host thread. Descriptors and children of its own that the
+    guest must not see go into reserved_fds and hidden_children.
     """
 
     def __init__(
@@ -68,10 +69,12 @@ class Process:
         env_option: str | None = None,
         ignore_option: str | None = None,
         ignored: Sequence[int] = (),
+        before: "Process | None" = None,
     ) -> None:
         """argv0_option, env_option: the emulator's options for an argv[0] that is not the path, and for a variable.
 
         ignore_option is that for a signal that the program begins with ignoring, though the host's process does not.
+        before: the program that this one is executed in place of, in the same process of the host.
         """
         self.memory = memory
         self.execfn = os.fsencode(executable)
@@ -87,16 +90,16 @@ class Process:
 
         self.name = os.path.basename(self.execfn)[:15]
         self.signals = Signals(ignored)
-        self.limits: dict[int, bytes] = {}
+        self.limits: dict[int, bytes] = {} if before is None else before.limits
         self.auxv = b""
         self.stack_top = self.brk_start = self.brk_end = self.initial_sp = 0
         # Start and end of the program's code and data; of arguments, then environment: for /proc.
         self.code = self.data = (0, 0)
         self.strings = (0, 0, 0, 0)
         self.timers: set[int] = set()  # those of timer_create
-        self.children: set[int] = set()
-        self.hidden_children = HiddenChildren()
-        self.reserved_fds = ReservedDescriptors()
+        self.children: set[int] = set() if before is None else before.children
+        self.hidden_children: HiddenChildren = HiddenChildren() if before is None else before.hidden_children
+        self.reserved_fds: ReservedDescriptors = ReservedDescriptors() if before is None else before.reserved_fds
         self.vfork_fd: int | None = None
         self._reported: set[str] = set()
 
@@ -105,6 +108,7 @@ class Process:
         self.after_fork_in_parent: Callable[[], None] = nothing
         self.after_fork_in_child: Callable[[], None] = nothing
         self.make_faults_precise: Callable[[int], None] = nothing
+        self.may_go_on: Callable[[], bool] = bool
         self.new_thread: Callable[[Thread, Thread], Callable[[], None]] | None = None
 
         self.is_ending = False  # threads that wait in the host are to go on
