@@ -50,9 +50,9 @@ class Process:
 
     The engine may set the hooks: flush_code(address, size), before_fork(), after_fork_in_parent(),
     after_fork_in_child(), make_faults_precise(signal), may_go_on(): whether Executed may be raised, for another program
-    to be run in this process of the host, and new_thread(thread, maker), which gives a thread copies of the registers of
-    another and returns what runs it to its end in the current host thread. Descriptors and children of its own that the
-    guest must not see go into reserved_fds and hidden_children.
+    to be run in this process of the host, and new_thread(thread, maker), which gives a thread copies of the registers
+    of another and returns what runs it to its end in the current host thread. Descriptors and children of its own that
+    the guest must not see go into reserved_fds and hidden_children.
     """
 
     def __init__(
