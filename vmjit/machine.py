@@ -156,7 +156,7 @@ class Machine:
             before=None if before is None else before.process,
         )
         self.service: Service = self._service() if before is None else before.service
-        self.cache = Cache(self.settings.cache_dir, self.guest.name) if before is None else before.cache
+        self.cache: Cache = Cache(self.settings.cache_dir, self.guest.name) if before is None else before.cache
         self.hart = _hart_class(self.settings)(
             self.guest,
             self.memory,
