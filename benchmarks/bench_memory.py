@@ -100,20 +100,27 @@ class Widths(InCode):
 
     `sequential` goes on by the width, `strided` by 72 bytes; `random` takes the offset from a table, which costs a load
     and an addition of its own. What is `unaligned` lies one byte behind an address that is a multiple of the width; one
-    byte is never unaligned. The program's own way, flat memory, is the only one there is.
+    byte is never unaligned. Programs run in `flat` memory unless told otherwise; behind the `tlb` each access looks up
+    its page.
     """
 
-    params = (["read", "write"], [1, 2, 4, 8], ["sequential", "strided", "random"], ["aligned", "unaligned"])
-    param_names = ("access", "bytes", "order", "alignment")
+    params = (
+        ["read", "write"],
+        [1, 2, 4, 8],
+        ["sequential", "strided", "random"],
+        ["aligned", "unaligned"],
+        ["flat", "tlb"],
+    )
+    param_names = ("access", "bytes", "order", "alignment", "memory")
     unit = "ns per access"
     version = "1"
 
-    def setup(self, cache: str, access: str, width: int, order: str, alignment: str) -> None:
+    def setup(self, cache: str, access: str, width: int, order: str, alignment: str, memory: str) -> None:
         if width == 1 and alignment == "unaligned":
             raise NotImplementedError
 
-    def track_access(self, cache: str, access: str, width: int, order: str, alignment: str) -> float:
-        return measure_width(access, width, order, alignment == "unaligned", WIDTH_ACCESSES, cache)
+    def track_access(self, cache: str, access: str, width: int, order: str, alignment: str, memory: str) -> float:
+        return measure_width(access, width, order, alignment == "unaligned", memory, WIDTH_ACCESSES, cache)
 
 
 def width_loop(access: str, width: int, order: str) -> tuple[bytes, int]:
@@ -129,7 +136,9 @@ def width_loop(access: str, width: int, order: str) -> tuple[bytes, int]:
     return walks([line.format(o=step * i) for i in range(UNROLLED) for line in body], step * UNROLLED), step
 
 
-def measure_width(access: str, width: int, order: str, unaligned: bool, accesses: int, cache: str) -> float:
+def measure_width(
+    access: str, width: int, order: str, unaligned: bool, memory: str, accesses: int, cache: str
+) -> float:
     """Nanoseconds for each access."""
     code, step = width_loop(access, width, order)
     # Random accesses walk over the table in front of the data, the others over the data.
@@ -137,7 +146,7 @@ def measure_width(access: str, width: int, order: str, unaligned: bool, accesses
     size -= size % (step * UNROLLED)
     rounds = max(1, accesses * step // size)
     shift = int(unaligned)
-    with guests.hart(code, "jit", cache, data=4 * OFFSETS + BUFFER + PAGE) as hart:
+    with guests.hart(code, "jit", cache, 4 * OFFSETS + BUFFER + PAGE, memory) as hart:
         hart.memory.write(guests.DATA, offsets(width))
         if order != "random":
             start += shift
