@@ -312,13 +312,20 @@ class PageTable:
         self.space.write(entry, (paddr >> 2 | PTE_LEAF).to_bytes(8, "little"))
 
 
+def has_tlb() -> bool:
+    """Whether this vmjit reaches memory through a TLB if it is told to."""
+    from vmjit.debug import Settings
+
+    return "memory" in Settings.__slots__
+
+
 def _settings(cache: str, memory: str, tlb: tuple[str, ...]) -> Settings:
     """NotImplementedError, which asv takes for a figure that there is not, where vmjit has no TLB yet."""
     from vmjit.debug import Settings
 
     if memory == "flat":
         return Settings(cache_dir=cache)
-    if "memory" not in Settings.__slots__:
+    if not has_tlb():
         raise NotImplementedError
     return Settings(cache_dir=cache, memory=memory, tlb=tlb)
 
