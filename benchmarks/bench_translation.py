@@ -9,7 +9,8 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 from itertools import product
-from threading import Thread
+from threading import Barrier, Thread
+from time import perf_counter, thread_time
 from typing import TYPE_CHECKING
 
 from benchmarks import guests
@@ -21,16 +22,15 @@ if TYPE_CHECKING:
 PAGE, LINE = guests.PAGE, 64
 STEP = PAGE + LINE  # from one access to the next: another page, and another set of the host's cache
 FRAMES = 4  # that all pages lie in, so that the host has what is loaded in its first-level cache
-LOADS = 1_000_000  # of a measurement: some ms
-TIMES = 9  # that it is made
+HITS, MISSES = 1_000_000, 50_000  # loads of a measurement: few ms, so that some are made with nothing else going on
+TIMES = 25  # that it is made
 WITHIN, BEYOND = 0.5, 4  # pages of a working set for each entry
 FEW_ENTRIES, MANY_PAGES = 16, 64  # with which each load walks
 DRAWS = 100_000  # pages that are drawn for a rate
 RATE_ENTRIES = 256
 FLUSHES, RANGE = 100, 16  # of a measurement; pages
-DEVICE_ACCESSES = 20_000
-REGISTER_ACCESSES = 2_000_000
-TURNS = 15  # of one hart and of two
+DEVICE_ACCESSES, REGISTER_ACCESSES = 400, 2_000_000  # of a measurement
+TURNS = 300  # of one hart and of two
 
 # Loads of zeros from a3 to a1 by steps of a6, as often as a4 says; each link of a `chain` waits for the one before.
 BODIES = {
@@ -54,9 +54,9 @@ def registers(start: int, pages: int) -> dict[str, int]:
     return {"x13": start, "x11": start + pages * STEP, "x16": STEP, "x6": 0}
 
 
-def nanoseconds(hart: Hart, start: int, pages: int) -> float:
-    """For each load of one page after another, in the least of some measurements."""
-    rounds, values = max(1, LOADS // pages), registers(start, pages)
+def nanoseconds(hart: Hart, start: int, pages: int, loads: int) -> float:
+    """For each of so many loads of one page after another, in the least of some measurements."""
+    rounds, values = max(1, loads // pages), registers(start, pages)
     for _ in range(2):  # the second time everything is compiled
         guests.call(hart, x14=1, **values)
     return guests.best(lambda: guests.call(hart, x14=rounds, **values), TIMES) / (rounds * pages) * 1e9
@@ -77,14 +77,15 @@ class Lookups(InCode):
     version = "1"
 
     def track_load(self, cache: str, loads: str, entries: int, working_set: str) -> float:
-        return lookups(loads, entries, int(entries * (WITHIN if working_set == "within" else BEYOND)), cache)
+        return lookups(loads, entries, working_set == "within", cache)
 
 
-def lookups(loads: str, entries: int, pages: int, cache: str) -> float:
+def lookups(loads: str, entries: int, hits: bool, cache: str) -> float:
     """Nanoseconds for each."""
+    pages = int(entries * (WITHIN if hits else BEYOND))
     code, size, tlb = loop(loads), spread(pages), (f"entries={entries}",)
     with guests.paged_hart(code, "jit", cache, "sv39", size, tlb=tlb, frames=FRAMES) as hart:
-        return nanoseconds(hart, guests.PAGED, pages)
+        return nanoseconds(hart, guests.PAGED, pages, HITS if hits else MISSES)
 
 
 class Misses(InCode):
@@ -111,7 +112,7 @@ def misses(mode: str, level: int, cache: str) -> float:
     """Nanoseconds for each load; all of them walk."""
     tlb = (f"entries={FEW_ENTRIES}",)
     with guests.paged_hart(loop("strided"), "jit", cache, mode, spread(MANY_PAGES), level, tlb) as hart:
-        found = nanoseconds(hart, guests.PAGED, MANY_PAGES)
+        found = nanoseconds(hart, guests.PAGED, MANY_PAGES, MISSES)
         before = walks(hart)
         guests.call(hart, x14=10, **registers(guests.PAGED, MANY_PAGES))
         assert walks(hart) - before == 10 * MANY_PAGES
@@ -308,18 +309,19 @@ def devices(kind: str, access: str, mode: str, cache: str) -> float:
         for _ in range(2):
             guests.call(hart, x15=at, x14=1)
         rounds = max(1, count // UNROLLED)
-        return guests.best(lambda: guests.call(hart, x15=at, x14=rounds)) / (rounds * UNROLLED) * 1e9
+        return guests.best(lambda: guests.call(hart, x15=at, x14=rounds), TIMES) / (rounds * UNROLLED) * 1e9
 
 
-WORK = {"hits": (4096, 0.25), "misses": (16, 64.0)}  # entries, and pages for each
+WORK = {"hits": (4096, 0.25, HITS), "misses": (16, 64.0, MISSES)}  # entries, pages for each, loads
 
 
 class Harts(InCode):
     """How many times as long two harts take for the work of one each as one takes for its own; 1 if they do not meet.
 
     Each runs in a thread of its own, with its own TLB, on the same memory: strided loads as in Lookups, of which all
-    hit or all miss. Native code runs without Python's lock. 2 / 1.8 is 1.8 times the throughput. The least of some
-    turns of each; a host with one free processor gives 2.
+    hit or all miss. Native code runs without Python's lock. `two` is from when the first begins until the last ends,
+    the least of some hundred turns: 2 / 1.8 is 1.8 times the throughput, and with one free processor it is 2. `processor`
+    is the processor time of both, against twice that of one; it says nothing of how they wait for each other.
     """
 
     params = (list(WORK),)
@@ -328,30 +330,39 @@ class Harts(InCode):
     version = "1"
 
     def track_two(self, cache: str, loads: str) -> float:
-        return side_by_side(loads, cache)
+        return side_by_side(loads, cache)[0]
+
+    def track_processor(self, cache: str, loads: str) -> float:
+        return side_by_side(loads, cache)[1]
 
 
-def side_by_side(loads: str, cache: str) -> float:
-    """The seconds of two harts by those of one."""
-    entries, for_each = WORK[loads]
+def side_by_side(loads: str, cache: str) -> tuple[float, float]:
+    """The seconds of two harts by those of one, and the processor seconds."""
+    entries, for_each, count = WORK[loads]
     pages = int(entries * for_each)
-    rounds = max(1, 5 * LOADS // pages)
-    values, tlb = registers(guests.DATA, pages), (f"entries={entries}",)
-    with guests.harts(2, loop("strided"), "jit", cache, spread(pages), "tlb", tlb) as harts:
-
-        def work(hart: Hart) -> None:
-            guests.call(hart, x14=rounds, **values)
-
-        def together(some: list[Hart]) -> None:
-            threads = [Thread(target=work, args=(hart,)) for hart in some]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-
+    rounds, values = max(1, count // pages), registers(guests.DATA, pages)
+    with guests.harts(2, loop("strided"), "jit", cache, spread(pages), "tlb", (f"entries={entries}",)) as harts:
         for hart, _ in product(harts, range(2)):
             guests.call(hart, x14=1, **values)
-        best = [float("inf")] * 2
-        for _, count in product(range(TURNS), (1, 2)):
-            best[count - 1] = min(best[count - 1], guests.timed(lambda count=count: together(harts[:count])))
-    return best[1] / best[0]
+        one, two = ([turn(some, rounds, values) for _ in range(TURNS)] for some in (harts[:1], harts))
+    return tuple(min(it[i] for it in two) / min(it[i] for it in one) / (1 + i) for i in range(2))
+
+
+def turn(harts: list[Hart], rounds: int, values: dict[str, int]) -> tuple[float, float]:
+    """Seconds that all harts take together, and processor seconds."""
+    barrier = Barrier(len(harts))
+    spans: list[tuple[float, float, float]] = []
+
+    def work(hart: Hart) -> None:
+        barrier.wait()
+        began, used = perf_counter(), thread_time()
+        guests.call(hart, x14=rounds, **values)
+        spans.append((began, perf_counter(), thread_time() - used))
+
+    threads = [Thread(target=work, args=(hart,)) for hart in harts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    began, ended, used = zip(*spans, strict=True)
+    return max(ended) - min(began), sum(used)

@@ -45,7 +45,7 @@ SMALL = {  # constants of the modules that say how much work is measured
     "bench_system": {"NATIVE_CALLS": 6000, "PYTHON_CALLS": 6000, "SIGNALS": 20, "MAPPINGS": 20, "ATOMICS": 1000},
     "bench_tlb": {"CALLS": 1000, "TRANSLATIONS": 100, "ROUNDS": 1},
     "bench_translation": {
-        **{"LOADS": 1000, "TIMES": 1, "DRAWS": 1000, "FLUSHES": 2, "TURNS": 1},
+        **{"HITS": 1000, "MISSES": 1000, "TIMES": 1, "DRAWS": 1000, "FLUSHES": 2, "TURNS": 1},
         **{"DEVICE_ACCESSES": 80, "REGISTER_ACCESSES": 800},
     },
 }
