@@ -1,4 +1,7 @@
-"""The software TLB away from guest code: what a refill takes in native code, and what the host does to it in Python."""
+"""The software TLB away from guest code: what a refill takes in native code, and what the host does to it in Python.
+
+bench_translation.py has what guest code sees of it.
+"""
 
 import ctypes
 from collections.abc import Iterator

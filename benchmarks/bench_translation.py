@@ -222,25 +222,17 @@ def rate(order: str, pages: int, tlb: tuple[str, ...], cache: str) -> float:
         return (walks(hart) - before) / DRAWS * 100
 
 
-FORGOTTEN = {
-    "nothing": lambda mmu: None,
-    "page": lambda mmu: mmu.fence(guests.PAGED),
-    "range": lambda mmu: mmu.fence_range(guests.PAGED, RANGE * PAGE),
-    "asid": lambda mmu: mmu.fence(asid=mmu.settings.asid),
-    "all": lambda mmu: mmu.fence(),
-}
-
-
 class Flushes(InCode):
     """Microseconds to forget a page, 16 pages, an address space or everything, or to switch to another and back.
 
     A guest that translates by Sv39 has a TLB of the default size and a working set of pages that it loads from, one
     after another, in compiled code, before each call. `call` is the call, by Python. `cycle` is the call and the loads
     after it, which make good what was forgotten; `nothing` is what these take if nothing was. After a switch the bank
-    of the other address space has its entries.
+    of the other address space has its entries. What begins with `hart` is what instructions come to, sfence.vma of
+    everything and a write to satp: code is forgotten, too, and comes from the cache.
     """
 
-    params = ([*FORGOTTEN, "switch"], [64, 1024])
+    params = (["nothing", "page", "range", "asid", "all", "switch", "hart all", "hart switch"], [64, 1024])
     param_names = ("operation", "pages")
     unit = "us"
     version = "1"
@@ -259,11 +251,16 @@ def flushes(operation: str, pages: int, cache: str) -> tuple[float, float]:
         assert mmu is not None
         spaces = itertools.cycle([replace(mmu.settings, asid=1), mmu.settings])
 
-        def forget() -> None:
-            if operation == "switch":
-                mmu.set(next(spaces))
-            else:
-                FORGOTTEN[operation](mmu)
+        forget = {
+            "nothing": lambda: None,
+            "page": lambda: mmu.fence(guests.PAGED),
+            "range": lambda: mmu.fence_range(guests.PAGED, RANGE * PAGE),
+            "asid": lambda: mmu.fence(asid=mmu.settings.asid),
+            "all": lambda: mmu.fence(),
+            "switch": lambda: mmu.set(next(spaces)),
+            "hart all": lambda: hart.fence_translation(),
+            "hart switch": lambda: hart.set_translation(next(spaces)),
+        }[operation]
 
         def load() -> float:
             return guests.call(hart, x14=1, **registers(guests.PAGED, pages))
@@ -320,8 +317,8 @@ class Harts(InCode):
 
     Each runs in a thread of its own, with its own TLB, on the same memory: strided loads as in Lookups, of which all
     hit or all miss. Native code runs without Python's lock. `two` is from when the first begins until the last ends,
-    the least of some hundred turns: 2 / 1.8 is 1.8 times the throughput, and with one free processor it is 2. `processor`
-    is the processor time of both, against twice that of one; it says nothing of how they wait for each other.
+    the least of some hundred turns: 2 / 1.8 is 1.8 times the throughput, and with one free processor it is 2.
+    `processor` is the processor time of both, against twice that of one; it says nothing of who waits for whom.
     """
 
     params = (list(WORK),)
