@@ -316,7 +316,7 @@ def has_tlb() -> bool:
     """Whether this vmjit reaches memory through a TLB if it is told to."""
     from vmjit.debug import Settings
 
-    return "memory" in Settings.__slots__
+    return hasattr(Settings, "memory")
 
 
 def _settings(cache: str, memory: str, tlb: tuple[str, ...]) -> Settings:
