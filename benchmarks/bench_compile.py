@@ -21,7 +21,7 @@ SHAPES = {"straight": guests.straight, "loopy": guests.loopy}
 SIZES = (10, 50, 100, 500, 1000, 5000)
 LARGEST = 500  # instructions of a region, as in a run
 REPETITIONS = 5
-FEW = 2  # repetitions for what is larger, which takes seconds
+FEW = 2  # repetitions for what is larger, which takes seconds, and comes later
 # Microseconds for an instruction beyond which nothing larger of that shape is compiled: asv measures also commits whose
 # passes/hoist.py took minutes for 5000 instructions of loopy code.
 TOO_SLOW = 10_000
@@ -50,8 +50,10 @@ class Bench:
 
     def measure(self, pc: int, code: Code, limit: int) -> Measured:
         """Compile the region around `pc` a few times; medians of the durations, and the counts."""
-        times = REPETITIONS if limit <= LARGEST else min(FEW, REPETITIONS)
-        runs = [self.once(pc, code, limit) for _ in range(times + 1)][1:]  # the first pays for tables and traits
+        if limit > LARGEST:
+            runs = [self.once(pc, code, limit) for _ in range(FEW)]
+        else:
+            runs = [self.once(pc, code, limit) for _ in range(REPETITIONS + 1)][1:]  # the first pays for tables, traits
         return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
 
     def once(self, pc: int, code: Code, limit: int) -> Measured:
@@ -140,7 +142,7 @@ def setup_cache() -> dict[str | tuple[str, int], Measured]:
     return measured
 
 
-setup_cache.timeout = 900  # seconds: large regions take some, five times over, and machines are busy
+setup_cache.timeout = 1800  # seconds: large regions take some, and machines are busy
 
 
 class Stages:
