@@ -1,13 +1,22 @@
-"""The software TLB away from guest code: what a refill takes in native code, and what the host does to it in Python."""
+"""The software TLB away from guest code: what a refill takes in native code, and what the host does to it in Python.
+
+bench_translation.py has what guest code sees of it.
+"""
 
 import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vmjit.memory.mmu import Mmu
 
 PAGE = 4096
+READ_TAG = 0  # vmjit.ir.layout's, a kind of access
 CALLS = 100_000  # of refill in a measurement
+TRANSLATIONS = 5000  # by Python
 ROUNDS = 7
 STATE = 4096  # bytes; more than the words and registers of this hart
 TABLE_FLAGS, LEAF_FLAGS = 1, 0xDF  # V; V, R, W, X, U, A and D
@@ -44,6 +53,7 @@ class Bench:
     refill: int
     nothing: int
     state: int
+    mmu: "Mmu"
 
     def nanoseconds(self, pages: int, stride: int) -> float:
         """For a call of refill, for one page after another, without the loop and an empty call; best of a few."""
@@ -53,7 +63,7 @@ class Bench:
         best = float("inf")
         for _ in range(ROUNDS):
             began = perf_counter()
-            self.loop(function, self.state, pages, stride, CALLS, 1 << 2)
+            self.loop(function, self.state, pages, stride, CALLS, READ_TAG | 1 << 2)
             best = min(best, perf_counter() - began)
         return best / CALLS * 1e9
 
@@ -82,10 +92,11 @@ def bench(mode: str, entries: int, victims: int, policy: str) -> Iterator[Bench]
         words[layout.word("memory")] = memory.base
         if mode != "bare":
             fill(bus.view(0, LEAVES * LEVELS[mode], "<u8"), LEVELS[mode])
-        Mmu(tlb, bus).set(Translation(mode, user=True))
+        mmu = Mmu(tlb, bus, Translation(mode, user=True))
         names = ("refill", "nothing")
         loop = ctypes.CFUNCTYPE(ctypes.c_uint64, *[ctypes.c_void_p] * 2, *[ctypes.c_uint64] * 4)
-        yield Bench(loop(start + blob.symbols["loop"]), *(start + blob.symbols[name] for name in names), state.base)
+        functions = (start + blob.symbols[name] for name in names)
+        yield Bench(loop(start + blob.symbols["loop"]), *functions, state.base, mmu)
         tlb.close()
         bus.frames.close()
     words.release()
@@ -116,6 +127,33 @@ class Walks:
         count, policy = (0, "fifo") if victims == "none" else (8, victims)
         with bench(mode, 16, count, policy) as it:
             return it.nanoseconds(PAGES, PAGE)
+
+
+class Translate:
+    """Nanoseconds to translate an address: `native`, a refill as in Walks, or by the reference in Python.
+
+    The reference walks the page table anew each time, and sets no bits in it, for they are set.
+    """
+
+    params = (["bare", "sv39", "sv48"], ["native", "python"])
+    param_names = ("mode", "by")
+    unit = "ns per address"
+    version = "1"
+
+    def track_translate(self, mode: str, by: str) -> float:
+        with bench(mode, 16, 8, "fifo") as it:
+            return it.nanoseconds(PAGES, PAGE) if by == "native" else reference(it.mmu)
+
+
+def reference(mmu: "Mmu") -> float:
+    """Nanoseconds for a call of Mmu.translate, the loop around it included."""
+    best = float("inf")
+    for _ in range(ROUNDS):
+        began = perf_counter()
+        for call in range(TRANSLATIONS):
+            mmu.translate(call % PAGES * PAGE, READ_TAG)
+        best = min(best, perf_counter() - began)
+    return best / TRANSLATIONS * 1e9
 
 
 class Victims:

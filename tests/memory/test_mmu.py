@@ -1,7 +1,7 @@
 """The reference of translation, by what the privileged manual says; and memory as programs see it."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -28,7 +28,7 @@ from vmjit.memory.mmu import (
     VirtualMemory,
     walk,
 )
-from vmjit.memory.tlb import Context, Geometry
+from vmjit.memory.tlb import EVERYTHING, Context, Geometry
 
 SV39 = Translation("sv39", 0x1000)
 USER = Translation("sv39", 0x1000, user=True)
@@ -292,6 +292,30 @@ def test_access_when_it_is_of_a_device(machine: Machine) -> None:
     assert machine.virtual.load(0x8FFE, 4) == 0x0010000E
     assert machine.log == [(4, 4), (0x18, 8, 1 << 63), (0xE, 2), (0x10, 2)]
     assert machine.hart(0x8FF4, READ_TAG, 4) is None
+
+
+@pytest.mark.parametrize(
+    "forget",
+    [
+        lambda mmu: mmu.fence(),
+        lambda mmu: mmu.fence(0x8FF4),
+        lambda mmu: mmu.tlb.request(EVERYTHING),
+        lambda mmu: mmu.set(replace(mmu.settings, mxr=True)),
+    ],
+)
+def test_access_when_a_device_has_moved(machine: Machine, forget: Callable[[Mmu], None]) -> None:
+    """Where a device's page lies is kept, as in a TLB, until it is to be forgotten."""
+    machine.bus.store(0x2040, 8, pte(0x100, PTE_V | PTE_R | PTE_W))
+    machine.virtual.store(0x8FF8, 4, 7)
+    assert machine.bus.load(0x2040, 8) == pte(0x100, PTE_V | PTE_R | PTE_W | AD)
+    machine.bus.store(0x2040, 8, pte(0x10, RWX | AD))
+    machine.bus.store(0x10FF8, 4, 9)
+    machine.virtual.store(0x8FF8, 4, 8)
+    forget(machine.mmu)
+    assert machine.virtual.load(0x8FF8, 4) == 9
+    machine.virtual.store(0x8FF8, 4, 10)
+    assert machine.bus.load(0x10FF8, 4) == 10
+    assert machine.log == [(8, 4, 7), (8, 4, 8)]
 
 
 def test_compare_exchange_when_anything(machine: Machine) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 RAM_ALLOWS = READ | WRITE | EXECUTE
 REGISTERS_ALLOW = READ | WRITE
 UNIT = 8  # bytes that one access to a device has at most
+_UNITS = (1, 2, 4, UNIT)
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Bus:
         self.memory = memory
         self.frames = Frames() if frames is None else frames
         self.areas: list[Area] = []  # sorted, none overlap
+        self._starts: list[int] = []  # of the areas
 
     # What there is.
 
@@ -80,7 +82,7 @@ class Bus:
 
     def area(self, address: int) -> Area | None:
         """What answers for an address."""
-        position = bisect_right(self.areas, address, key=lambda area: area.start) - 1
+        position = bisect_right(self._starts, address) - 1
         return self.areas[position] if position >= 0 and address < self.areas[position].end else None
 
     def _add_memory(self, area: Area, permissions: int) -> None:
@@ -94,11 +96,12 @@ class Bus:
         top = min(LIMIT, self.memory.size)
         if not 0 <= area.start < area.end <= top:
             raise DescriptionError(f"{area}: must not be empty and lie below {top:#x}")
-        position = bisect_right(self.areas, area.start, key=lambda other: other.start)
+        position = bisect_right(self._starts, area.start)
         for other in self.areas[max(position - 1, 0) : position + 1]:
             if other.start < area.end and area.start < other.end:
                 raise DescriptionError(f"{area}: overlaps {other}")
         self.areas.insert(position, area)
+        self._starts.insert(position, area.start)
 
     # Accesses.
 
@@ -154,6 +157,8 @@ class Bus:
 
 def units(offset: int, size: int) -> list[tuple[int, int]]:
     """A range as the fewest pieces of 1, 2, 4 or 8 bytes that are multiples of their size."""
+    if size in _UNITS and not offset % size:
+        return [(offset, size)]
     pieces, end = [], offset + size
     while offset < end:
         unit = UNIT

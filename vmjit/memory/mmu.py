@@ -7,8 +7,10 @@ faults, devices, accesses that cross into a page elsewhere in memory, and instru
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from vmjit.errors import MemoryAccessError
@@ -116,7 +118,7 @@ class Translation:
         """Of the page table, 0 if there is none."""
         return LEVELS[self.mode]
 
-    @property
+    @cached_property
     def context(self) -> Context:
         """The same for native code. What makes no difference is left out, so that fewer contexts have banks."""
         if not self.levels:
@@ -189,22 +191,37 @@ class Mmu:
         self.tlb = tlb
         self.bus = bus
         self.settings = settings
+        # Page of a device and kind of access -> physical page: what native code leaves to the host each time. A TLB as
+        # good as the other, for it is empty after each flush and each change of the settings.
+        self._device_pages: dict[tuple[int, int], int] = {}
+        self._flushes = 0  # of the TLB, when it was emptied last
         tlb.use(bus.frames)
         tlb.switch(settings.context)
 
     def set(self, settings: Translation) -> None:
         """Translate so from now on. As on hardware nothing is forgotten: writing satp is no fence."""
         self.settings = settings
+        self._device_pages.clear()
         self.tlb.switch(settings.context)
 
     def translate(self, vaddr: int, kind: int, *, mark: bool = True) -> int:
         """The physical address by the page table as it is now, whatever the TLB has; raises PageFault or AccessFault.
 
-        Sets A and D, unless not to `mark`. Not atomically: native code, which comes first, has set them already if the
-        walk succeeded there.
+        That of a device may be what it was since the last flush. Sets A and D, unless not to `mark`. Not atomically:
+        native code, which comes first, has set them already if the walk succeeded there.
         """
+        if self._flushes != self.tlb.flushes:
+            self._flushes = self.tlb.flushes  # before the walk: a flush that comes during it is seen the next time
+            self._device_pages.clear()
+        page, offset = vaddr >> PAGE_BITS, vaddr % PAGE_SIZE
+        known = self._device_pages.get((page, kind))
+        if known is not None:
+            return known | offset
         write_pte = self._write_pte if mark else self._could_write_pte
-        return walk(self._read_pte, write_pte, vaddr, kind, self.settings)[0]
+        paddr = walk(self._read_pte, write_pte, vaddr, kind, self.settings)[0]
+        if mark and not self.bus.frames.allowed(paddr):
+            self._device_pages[page, kind] = paddr - offset
+        return paddr
 
     # Fences, by the operands of SFENCE.VMA.
 
@@ -224,7 +241,9 @@ class Mmu:
     # The page table, which must lie in memory, not in a device.
 
     def _read_pte(self, address: int) -> int | None:
-        return self.bus.load(address, PTE_SIZE) if self._is_memory(address, READ | WRITE) else None
+        if not self._is_memory(address, READ | WRITE):
+            return None
+        return ctypes.c_uint64.from_address(self.bus.memory.base + address).value
 
     def _write_pte(self, address: int, value: int) -> bool:
         return self._is_memory(address, WRITE) and self.bus.store(address, PTE_SIZE, value)
@@ -298,7 +317,8 @@ class VirtualMemory:
         """Virtual and physical address and size of the part in each page, all of which allow the access."""
         kind = KINDS[permissions]
         pieces = []
-        for vaddr, part in pages_of(address, size):
+        is_within = 0 < size <= PAGE_SIZE - address % PAGE_SIZE
+        for vaddr, part in ((address & _ADDRESSES, size),) if is_within else pages_of(address, size):
             paddr = self.mmu.translate(vaddr, kind, mark=mark)
             if paddr >> ADDRESS_BITS or not self.mmu.bus.allows(paddr, part, permissions):
                 raise AccessFault(self._first_refused(vaddr, paddr, part, permissions), kind)

@@ -108,10 +108,8 @@ class Statistics:
     prefetches: int  # entries made for the next page
 
 
-_WORDS = (
-    *("tlb", "tlb_mask", "tlb_flags", "victims", "victim_count", "victim_next", "frames"),
-    *("walk_levels", "walk_root", "walk_flags", "walk_large"),
-)
+_OF_BANKS = ("tlb", "victims", "victim_next", "walk_large", "walk_levels", "walk_root", "walk_flags")
+_WORDS = (*_OF_BANKS, "tlb_mask", "tlb_flags", "victim_count", "frames")
 _COUNTERS = {
     "hits": "tlb_hits",
     "misses": "tlb_misses",
@@ -167,9 +165,11 @@ class Tlb:
         self._banks: OrderedDict[Context | int, Bank] = OrderedDict(enumerate(free))
         self._invalid = memoryview(INVALID_TAG.to_bytes(WORD, "little") * (entries + victims)).cast("Q")
         self._lock = Lock()
+        self.flushes = 0  # that were asked for: who keeps translations of its own looks whether there were more
         self._requests: list[Flush] = []
         self._group: TlbGroup | None = None
         self._word = {name: self.layout.word(name) for name in (*_WORDS, *_COUNTERS.values())}
+        self._bank_words = [self._word[name] for name in _OF_BANKS]
         self._put("tlb_mask", (entries - 1) * TLB_ENTRY_SIZE)
         self._put("tlb_flags", self.geometry.flags)
         self._put("victim_count", victims)
@@ -231,16 +231,10 @@ class Tlb:
         bank.is_empty = False
         self._banks[context] = self._bank = bank
         self.context = context
-        for name, value in (
-            ("tlb", bank.address),
-            ("victims", bank.address + self.geometry.entries * TLB_ENTRY_SIZE),
-            ("victim_next", bank.victim_next),
-            ("walk_large", bank.large),
-            ("walk_levels", context.levels),
-            ("walk_root", context.root),
-            ("walk_flags", context.flags),
-        ):
-            self._put(name, value)
+        victims = bank.address + self.geometry.entries * TLB_ENTRY_SIZE
+        values = bank.address, victims, bank.victim_next, bank.large, context.levels, context.root, context.flags
+        for word, value in zip(self._bank_words, values, strict=True):
+            self.words[word] = value
 
     # Forgetting.
 
@@ -264,6 +258,7 @@ class Tlb:
         """Forget it, on the hart's own thread."""
         pages = what.pages()
         with self._lock:
+            self.flushes += 1
             for bank in self._banks_of(what):
                 if pages is None or self._is_large(bank) or len(pages) > MOST_PAGES:
                     self._empty(bank)
@@ -277,6 +272,7 @@ class Tlb:
         """Forget it, from any thread: at once, and once more at the next `settle`."""
         pages = what.pages()
         with self._lock:
+            self.flushes += 1
             if what not in self._requests:
                 self._requests = [*self._requests, what] if len(self._requests) < MOST_REQUESTS else [EVERYTHING]
             for bank in self._banks_of(what):
@@ -308,13 +304,19 @@ class Tlb:
     def _forget_pages(self, bank: Bank, pages: range) -> None:
         """Of the entries those at the pages' places, whatever they are of; of the victims those with such a tag."""
         entries = self.geometry.entries
+        first = pages.start % entries
+        end = first + len(pages)
+        self._invalidate(bank, first, min(end, entries))
+        if end > entries:
+            self._invalidate(bank, 0, end - entries)
         victims = bank.words[entries * ENTRY_WORDS :].tolist()
-        for page in pages:
-            _invalidate(bank, page % entries)
-            if page << PAGE_BITS in victims:  # or an addend looks like it
-                for start in range(0, len(victims), ENTRY_WORDS):
-                    if page << PAGE_BITS in victims[start : start + TAGS]:
-                        _invalidate(bank, entries + start // ENTRY_WORDS)
+        tags = {page << PAGE_BITS for page in pages}
+        if tags.isdisjoint(victims):
+            return
+        for start in range(0, len(victims), ENTRY_WORDS):
+            if not tags.isdisjoint(victims[start : start + TAGS]):  # an addend may look like one
+                number = entries + start // ENTRY_WORDS
+                self._invalidate(bank, number, number + 1)
 
     def _empty(self, bank: Bank) -> None:
         """On the hart's own thread."""
@@ -323,8 +325,13 @@ class Tlb:
 
     def _invalidate_all(self, bank: Bank) -> None:
         """As _empty, but each tag in one store."""
+        self._invalidate(bank, 0, len(self._invalid))
+
+    def _invalidate(self, bank: Bank, first: int, end: int) -> None:
+        """Of some entries and victims, each tag in one store."""
+        invalid = self._invalid[: end - first]
         for tag in range(TAGS):
-            bank.words[tag::ENTRY_WORDS] = self._invalid
+            bank.words[first * ENTRY_WORDS + tag : end * ENTRY_WORDS : ENTRY_WORDS] = invalid
 
     # Counting.
 
@@ -342,12 +349,6 @@ class Tlb:
 
     def _put(self, name: str, value: int) -> None:
         self.words[self._word[name]] = value
-
-
-def _invalidate(bank: Bank, number: int) -> None:
-    """Each tag in one store."""
-    for word in range(number * ENTRY_WORDS, number * ENTRY_WORDS + TAGS):
-        bank.words[word] = INVALID_TAG
 
 
 class TlbGroup:
