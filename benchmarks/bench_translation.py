@@ -309,7 +309,7 @@ def devices(kind: str, access: str, mode: str, cache: str) -> float:
         return guests.best(lambda: guests.call(hart, x15=at, x14=rounds), TIMES) / (rounds * UNROLLED) * 1e9
 
 
-WORK = {"hits": (4096, 0.25, HITS), "misses": (16, 64.0, MISSES)}  # entries, pages for each, loads
+WORK = {"hits": (4096, 0.25, HITS // 2), "misses": (16, 64.0, MISSES // 2)}  # entries, pages for each, loads
 
 
 class Harts(InCode):
