@@ -1,8 +1,8 @@
 """How the tests of this directory run a guest program: under vmjit in each tier, and under qemu-riscv64.
 
 A program's source opens with a comment that may hold directives, one a line: `args: …` (`{tmp}` is an empty directory),
-`env: NAME=value`, `stdin: …` (with \\n), `exit: code`, `link: flags`, `needs: feature that vmjit lacks`. Death by
-signal n counts as exit code 128+n in both.
+`env: NAME=value`, `stdin: …` (with \\n), `exit: code`, `link: flags`. Death by signal n
+counts as exit code 128+n in both.
 """
 
 import os
@@ -26,10 +26,6 @@ TIERS: dict[str, tuple[str, ...]] = {
 FAST_TIERS = tuple(tier for tier in TIERS if tier != "reference")
 TIMEOUT_SECONDS = 120
 
-# What vmjit says, in a line on standard error, when a program wants what it lacks.
-MISSING = {
-    "signal delivery": "delivery to handlers is not supported",
-}
 KILL_GRACE_SECONDS = 5
 
 LINES = "".join(
@@ -56,7 +52,6 @@ class Invocation:
     env: dict[str, str] = field(default_factory=dict)
     code: int | None = None
     link: tuple[str, ...] = ()
-    needs: str | None = None
 
     @classmethod
     def of_source(cls, source: Path) -> "Invocation":
@@ -69,7 +64,6 @@ class Invocation:
             env={name: value} if name else {},
             code=int(found["exit"]) if "exit" in found else None,
             link=tuple(found.get("link", "").split()),
-            needs=found.get("needs"),
         )
 
 
@@ -83,7 +77,7 @@ def _directives(source: Path) -> dict[str, str]:
         if not line.startswith(("//", "# ")):
             break
         key, colon, value = line.lstrip("/# ").partition(": ")
-        if colon and key in ("args", "env", "stdin", "exit", "link", "needs"):
+        if colon and key in ("args", "env", "stdin", "exit", "link"):
             found[key] = value
     return found
 
@@ -114,14 +108,6 @@ def prepare_files(scratch: Path) -> Path:
         path.chmod(0o755 if path.is_dir() else 0o644)
         os.utime(path, (FIXED_TIME, FIXED_TIME))
     return scratch
-
-
-def assert_says_what_is_missing(outcome: Outcome, expected: Outcome, feature: str) -> None:
-    """A program that needs what vmjit lacks cannot succeed, but it must be clear why."""
-    assert outcome != expected, f"vmjit can do this now: remove `needs: {feature}` from the program"
-    lines = outcome.stderr.decode().splitlines()
-    assert any(line.startswith("vmjit: ") and MISSING[feature] in line for line in lines), lines
-    assert "Traceback" not in outcome.stderr.decode()
 
 
 def _run(command: Sequence[str], invocation: Invocation, scratch: Path) -> Outcome:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from guest_runs import Invocation, Judge, Outcome, assert_says_what_is_missing, prepare_files, run_qemu, run_vmjit
+from guest_runs import Invocation, Judge, Outcome, prepare_files, run_qemu, run_vmjit
 
 TIERS = ("interpreter", "auto")  # each process of a shell compiles for itself, which takes minutes when all is hot
 
@@ -26,7 +26,6 @@ class Script:
     answer: str | None = None
     code: int = 0
     stdin: str = ""
-    needs: str | None = None  # a feature that vmjit lacks
 
 
 # ruff: noqa: E501  (a script is easier to read on one line)
@@ -146,7 +145,4 @@ def test_script(script: Script, tier: str, busybox: Path, applets: Path, expecte
     else:
         wanted = Outcome(script.answer.encode(), script.code)
     outcome = run_vmjit(tier, busybox, invocation_of(script, applets / "guest"), prepare_files(tmp_path))
-    if script.needs is None:
-        assert outcome == wanted
-    else:
-        assert_says_what_is_missing(outcome, wanted, script.needs)
+    assert outcome == wanted

@@ -122,7 +122,7 @@ def sys_pipe2(process: "Process", address: int, flags: int) -> int:
     return write_pair(process, address, os.pipe2(to_host_open_flags(flags)))
 
 
-@syscall("fd fcntl_command hex", lacks="signals by F_SETOWN, F_SETLEASE and F_NOTIFY do not reach handlers")
+@syscall("fd fcntl_command hex")
 def sys_fcntl(process: "Process", fd: int, command: int, argument: int) -> int:
     if command in PLAIN_COMMANDS:
         return fcntl.fcntl(fd, command, signed(argument))

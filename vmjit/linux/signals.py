@@ -55,7 +55,6 @@ SS_ONSTACK, SS_AUTODISARM = 1, 1 << 31
 SA_ONSTACK, SA_RESTART, SA_NODEFER, SA_RESETHAND = 0x08000000, 0x10000000, 0x40000000, 0x80000000
 FAULTS = frozenset((7, SIGSEGV))  # SIGBUS too: a handler sees the registers at an access
 SI_USER, SI_TKILL = 0, -6
-SIGINFO_CODE = 8  # offset of si_code
 MINSIGSTKSZ = 2048
 SIG_BLOCK, SIG_UNBLOCK, SIG_SETMASK = 0, 1, 2
 # Calls that fail with EINTR once a handler has run, SA_RESTART or not.
@@ -147,19 +146,15 @@ def _send(process: "Process", holder: "Signals | Thread", takers: list[Thread], 
 
 
 def send_by_host(holder: "Signals | Thread", number: int, info: bytes) -> None:
-    """A signal of the guest to itself that is caught, or waits in the host.
-
-    The siginfo of kill and tgkill is the kernel's to make: a thread may queue it for itself only.
-    """
-    code = INT.unpack_from(info, SIGINFO_CODE)[0]
-    if code == SI_TKILL and isinstance(holder, Thread):
-        host.system_call("tgkill", os.getpid(), holder.tid, number)
-    elif code == SI_USER and not isinstance(holder, Thread):
-        os.kill(os.getpid(), number)
-    elif isinstance(holder, Thread):
-        host.system_call("rt_tgsigqueueinfo", os.getpid(), holder.tid, number, info)
+    """A signal of the guest to itself that is caught, or waits in the host."""
+    pid, thread = os.getpid(), holder if isinstance(holder, Thread) else None
+    _, _, code, *_ = SIGINFO_SENDER.unpack(info)
+    if code in (SI_USER, SI_TKILL):  # what only the kernel may say, unless the first thread does
+        os.kill(pid, number) if thread is None else host.system_call("tgkill", pid, thread.tid, number)
+    elif thread is None:
+        host.system_call("rt_sigqueueinfo", pid, number, info)
     else:
-        host.system_call("rt_sigqueueinfo", os.getpid(), number, info)
+        host.system_call("rt_tgsigqueueinfo", pid, thread.tid, number, info)
 
 
 def ready_signals(process: "Process") -> int:
