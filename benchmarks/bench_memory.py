@@ -31,7 +31,7 @@ LOADS, STORES = {1: "lbu", 2: "lhu", 4: "lwu", 8: "ld"}, {1: "sb", 2: "sh", 4: "
 STRIDE = 72  # bytes: another cache line each time, and eight fit into the offset of an instruction
 OFFSETS = 1024  # of random accesses: a table of 4 kB in front of the 16 kB that they go to
 BUFFER = 16 << 10
-WIDTH_ACCESSES, WIDTH_TIMES = 2_000_000, 15  # few ms, often enough for some with nothing else going on
+WIDTH_ACCESSES, WIDTH_TIMES = 1_000_000, 40  # a few ms, often enough for some with nothing else going on
 
 BULK_SIZES = {"256 B": 256, "1 KiB": 1 << 10, "4 KiB": 4 << 10, "64 KiB": 64 << 10, "16 MiB": 16 << 20}
 BULK_BYTES = 64 << 20  # that a measurement moves, or BULK_CALLS if these are more
