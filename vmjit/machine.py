@@ -272,6 +272,7 @@ class Machine:
         self.runner = get_ident()
         self.result, self.process.is_ending, self.is_concluding = None, False, False
         self.process.begin_thread(self.leader)
+        self.hart.native.heed_kicks()
         take_over(self.process, self.hart.interrupts)
         try:
             self._run_thread(self.leader)
@@ -279,6 +280,7 @@ class Machine:
         finally:
             end_timers(self.process, is_executed=self.executed is not None)
             self.hart.interrupts.close()
+            self.hart.native.ignore_kicks()
             if self.executed is None:  # else all signals wait until leave()
                 set_mask(mask)
             self.seconds += perf_counter() - began
@@ -296,6 +298,7 @@ class Machine:
             self._run_thread(thread)
             if thread is self.leader:  # of a process that it forked
                 (self.finish or exit_as)(self._conclude())
+            set_mask(EVERYTHING)  # what handles signals may be gone before this thread
             hart.end()
             del self.harts[thread]
             if self.result is not None:
