@@ -25,6 +25,7 @@ from vmjit.linux import Exited, Killed, Process, Thread, ThreadExited
 from vmjit.linux.native_calls import NATIVE_CALLS
 from vmjit.linux.outcome import RESTART
 from vmjit.linux.paths import in_sysroot
+from vmjit.linux.sandbox import Root, Sandbox, enter_root
 from vmjit.linux.signal_frame import UserRegisters
 from vmjit.linux.signals import begin_thread, deliver, fault, take_over
 from vmjit.linux.time_calls import end_timers
@@ -82,6 +83,13 @@ def exit_as(result: Result) -> None:
     os._exit(result.code or 0)
 
 
+def host_path(path: str, root: Root | None, sysroot: str | None) -> str:
+    """The file that a path of the guest means, before there is a process."""
+    if root is not None:
+        return os.fsdecode(root.real(os.path.join(b"/", os.fsencode(path))))
+    return path if sysroot is None else in_sysroot(sysroot, path)
+
+
 class RegisterText:
     """The registers as text, made only when it is shown."""
 
@@ -102,6 +110,7 @@ class Machine:
     env               the guest's environment, the host's by default
     sysroot           where absolute paths are looked for first, the dynamic linker's too; else that of the settings
     ignored_signals   that the program begins with ignoring, besides those that the host's process ignores
+    sandbox           what the program may not do; with a root `path` is one below it, and there is no sysroot
     max_instructions  the run stops at the first jump after that many of one thread
 
     `finish` ends the host's process: one that the guest forked from another thread than the first, when its guest has
@@ -123,13 +132,17 @@ class Machine:
         strace: TextIO | None = None,
         emulator_argv: Sequence[str] = (),
         ignored_signals: Sequence[int] = (),
+        sandbox: Sandbox | None = None,
     ) -> None:
         self.guest = get(GUEST)
         settings = settings if settings is not None else Settings.from_environment()
         sysroot = settings.sysroot if sysroot is None else sysroot
-        argv0, path = path if argv0 is None else argv0, path if sysroot is None else in_sysroot(sysroot, path)
+        root = None if sandbox is None or sandbox.root is None else enter_root(sandbox.root)
+        sysroot = None if root is not None else sysroot
+        argv0, execfn = path if argv0 is None else argv0, path
+        path = host_path(path, root, sysroot)
         executable = elf.read_executable(path, machine=self.guest.elf_machine)
-        linker = self._dynamic_linker(executable, sysroot)
+        linker = self._dynamic_linker(executable, root, sysroot)
         self.symbols = elf.symbols(path)
         self.memory = AddressSpace()
         self.image = image = elf.load(executable, self.memory)
@@ -138,7 +151,9 @@ class Machine:
         self.settings = settings.with_symbols(self.symbols.range) if settings.names else settings
         self.process = Process(
             self.memory,
-            executable=path,
+            executable=path if root is None else os.path.join("/", execfn),
+            sandbox=sandbox,
+            root=root,
             argv=[argv0, *argv],
             env=os.environ if env is None else env,
             sysroot=sysroot,
@@ -185,14 +200,15 @@ class Machine:
             self.close()
             raise
 
-    def _dynamic_linker(self, executable: elf.Executable, sysroot: str | None) -> elf.Executable | None:
+    def _dynamic_linker(
+        self, executable: elf.Executable, root: Root | None, sysroot: str | None
+    ) -> elf.Executable | None:
         """The program that PT_INTERP names, which the guest begins with; it maps the libraries."""
         name = executable.interpreter
         if name is None:
             return None
-        path = name if sysroot is None else in_sysroot(sysroot, name)
         try:
-            return elf.read_executable(path, machine=self.guest.elf_machine)
+            return elf.read_executable(host_path(name, root, sysroot), machine=self.guest.elf_machine)
         except FileNotFoundError:
             wanted = name if sysroot is None else f"{sysroot.rstrip('/')}{name}"
             raise ElfError(f"{wanted}: not found; give the folder that has it by -L") from None

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 from vmjit.cli.options import settings
 from vmjit.engine.hart import Tier
 from vmjit.engine.interrupts import start_thread
+from vmjit.linux.sandbox import Sandbox
 from vmjit.machine import Machine, Result
 
 if TYPE_CHECKING:
@@ -26,7 +27,14 @@ if TYPE_CHECKING:
 
 STOPPED = 124
 COERCED = ("C.UTF-8", "C.utf8", "UTF-8")  # Python sets LC_CTYPE to one of these when it starts in the C locale: PEP 538
-PASSED_ON = ("no_cache", "sync", "strace", "check")  # flags that also hold for programs that the guest executes
+PASSED_ON = (
+    "no_cache",
+    "sync",
+    "strace",
+    "check",
+    "no_network",
+    "read_only",
+)  # flags that also hold for programs that the guest executes
 
 
 def main(options: argparse.Namespace) -> NoReturn:
@@ -48,6 +56,7 @@ def main(options: argparse.Namespace) -> NoReturn:
         strace=sys.stderr if options.strace or chosen.wants("syscall") else None,
         emulator_argv=emulator_argv(options, chosen.sysroot),
         ignored_signals=options.ignore_signal,
+        sandbox=Sandbox(options.root, network=not options.no_network, writes=not options.read_only),
     )
     machine.finish = partial(finish, machine, options)
     if options.timeout is not None:
@@ -101,6 +110,7 @@ def emulator_argv(options: argparse.Namespace, sysroot: str | None) -> list[str]
     argv = [sys.executable, "-I", "-c", command, "run", "--raise-signals", "--tier", options.tier]
     for flag, value in (
         ("--sysroot", sysroot or ""),  # whatever VMJIT_SYSROOT the guest sets
+        ("--root", options.root and os.path.abspath(options.root)),
         ("--cache-dir", options.cache_dir and os.path.abspath(options.cache_dir)),
         ("--pgo", options.pgo),
         ("--timeout", options.timeout),

@@ -128,7 +128,8 @@ def permission_letters(permissions: int, shared: bool) -> bytes:
 def region_name(process: "Process", region: "Mapping") -> bytes:
     """The last column of maps: what the address space knows, else [stack] or [heap]."""
     if region.name:
-        return os.fsencode(region.name)
+        name = os.fsencode(region.name)
+        return name if process.root is None else process.root.inside(name) or name
     if region.start <= process.stack_top - 1 < region.end:
         return b"[stack]"
     if process.brk_start < process.brk_end and region.start < process.brk_end and region.end > process.brk_start:

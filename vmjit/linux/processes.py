@@ -9,6 +9,7 @@ import ctypes
 import fcntl
 import os
 import signal
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from errno import E2BIG, EACCES, ECHILD, EINVAL, ELOOP, ENOENT, ENOEXEC
@@ -28,7 +29,8 @@ from vmjit.linux.abi import (
 )
 from vmjit.linux.buffers import PAGE, path_string, strings
 from vmjit.linux.outcome import Exited, SyscallError, ThreadExited
-from vmjit.linux.paths import resolve
+from vmjit.linux.proc import own_entry
+from vmjit.linux.sandbox import existing, folder
 from vmjit.linux.signal_frame import SIGINFO_SIZE
 from vmjit.linux.signals import KEPT, SIG_IGN, SIGCHLD, reset_handlers, signals_held
 from vmjit.linux.table import syscall
@@ -315,9 +317,13 @@ def sys_execveat(
     if not path and not flags & AT_EMPTY_PATH:
         raise SyscallError(ENOENT)
     if dirfd != AT_FDCWD and not path.startswith(b"/"):
-        path = os.path.join(os.readlink(b"/proc/self/fd/%d" % dirfd), path).rstrip(b"/")
-    if flags & AT_SYMLINK_NOFOLLOW and os.path.islink(resolve(process, path, follow=False)):
-        raise SyscallError(ELOOP)
+        root = process.root
+        above = os.readlink(b"/proc/self/fd/%d" % dirfd) if root is None else folder(root, dirfd)
+        path = os.path.join(above, path).rstrip(b"/")
+    if flags & AT_SYMLINK_NOFOLLOW:
+        with existing(process, path, follow=False) as (_, name, follow):
+            if stat.S_ISLNK(os.stat(name, follow_symlinks=follow).st_mode):
+                raise SyscallError(ELOOP)
     return execute(process, path, argv_address, env_address)
 
 
@@ -345,12 +351,20 @@ def end_hidden_children(process: "Process") -> None:
 
 
 def find_program(process: "Process", path: bytes, argv: list[bytes]) -> tuple[bytes, list[bytes]]:
-    """The ELF file to run and its arguments, scripts replaced by their interpreters; or the errno of execve(2)."""
+    """The ELF file to run and its arguments, scripts replaced by their interpreters; or the errno of execve(2).
+
+    The file's path is the host's, or with a root one below that.
+    """
     for _ in range(MOST_INTERPRETERS):
-        host_path = resolve(process, path)
-        head = read_head(host_path)
+        if process.root is not None and own_entry(path) == b"exe":
+            path = process.executable_name
+        with existing(process, path) as (_, name, _):
+            head = read_head(name)
+            found = name if process.root is None else process.root.inside(os.readlink(name))
+        if found is None:
+            raise SyscallError(ENOENT)
         if is_guest_elf(head):
-            return host_path, argv
+            return found, argv
         interpreter = script_interpreter(head)
         argv = [*interpreter, path, *argv[1:]]
         path = interpreter[0]
