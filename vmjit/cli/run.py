@@ -27,14 +27,8 @@ if TYPE_CHECKING:
 
 STOPPED = 124
 COERCED = ("C.UTF-8", "C.utf8", "UTF-8")  # Python sets LC_CTYPE to one of these when it starts in the C locale: PEP 538
-PASSED_ON = (
-    "no_cache",
-    "sync",
-    "strace",
-    "check",
-    "no_network",
-    "read_only",
-)  # flags that also hold for programs that the guest executes
+# Flags that also hold for programs that the guest executes.
+PASSED_ON = ("no_cache", "sync", "strace", "check", "no_network", "read_only")
 
 
 def main(options: argparse.Namespace) -> NoReturn:
