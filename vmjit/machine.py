@@ -161,6 +161,7 @@ class Machine:
             emulator_argv=emulator_argv,
             argv0_option="--argv0" if emulator_argv else None,
             env_option="--env" if emulator_argv else None,
+            unset_option="--unset" if emulator_argv else None,
             ignore_option="--ignore-signal" if emulator_argv else None,
             ignored=ignored_signals,
         )

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.linux.conftest import Guest
+from vmjit.linux.processes import share_environment
 from vmjit.linux.sandbox import Root, Sandbox
 
 CWD, CREAT, EXCL, WRONLY, RDWR, DIRECTORY, NOFOLLOW = -100, 0o100, 0o200, 1, 2, 0o200000, 0o400000
@@ -272,3 +273,16 @@ def test_no_network(guest: Guest) -> None:
     fd = guest.call("socket", socket.AF_UNIX, 1, 0)
     assert fd >= 0
     os.close(fd)
+
+
+def test_a_sandboxed_guest_does_not_configure_the_emulator(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or else it could name a folder with code for it."""
+    process = guest.process
+    process.env_option, process.unset_option = b"--env", b"--unset"
+    monkeypatch.setattr(os, "environb", {b"HOME": b"/home", b"VMJIT_SYSROOT": b"/r"})
+    given = {b"HOME": b"/home", b"VMJIT_CACHE_DIR": b"/mine"}
+    assert share_environment(process, given) == (given, [])
+    process.sandbox = Sandbox(network=False)
+    ours, options = share_environment(process, given)
+    assert ours == os.environb
+    assert options == [b"--unset", b"VMJIT_SYSROOT", b"--env", b"VMJIT_CACHE_DIR=/mine"]

@@ -67,12 +67,13 @@ class Process:
         emulator_argv: Sequence[str] = (),
         argv0_option: str | None = None,
         env_option: str | None = None,
+        unset_option: str | None = None,
         ignore_option: str | None = None,
         ignored: Sequence[int] = (),
         sandbox: Sandbox | None = None,
         root: Root | None = None,
     ) -> None:
-        """argv0_option, env_option: the emulator's options for an argv[0] that is not the path, and for a variable.
+        """argv0_option: the emulator's for an argv[0] that is not the path; env_option, unset_option: for a variable.
 
         ignore_option is that for a signal that the program begins with ignoring, though the host's process does not.
         root is the sandbox's, with which `executable` is a path below it.
@@ -88,6 +89,7 @@ class Process:
         self.emulator_argv = [os.fsencode(argument) for argument in emulator_argv]
         self.argv0_option = os.fsencode(argv0_option) if argv0_option else None
         self.env_option = os.fsencode(env_option) if env_option else None
+        self.unset_option = os.fsencode(unset_option) if unset_option else None
         self.ignore_option = os.fsencode(ignore_option) if ignore_option else None
 
         self.name = os.path.basename(self.execfn)[:15]

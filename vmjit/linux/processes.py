@@ -29,8 +29,7 @@ from vmjit.linux.abi import (
 )
 from vmjit.linux.buffers import PAGE, path_string, strings
 from vmjit.linux.outcome import Exited, SyscallError, ThreadExited
-from vmjit.linux.proc import own_entry
-from vmjit.linux.sandbox import existing, folder
+from vmjit.linux.sandbox import Sandbox, existing, folder
 from vmjit.linux.signal_frame import SIGINFO_SIZE
 from vmjit.linux.signals import KEPT, SIG_IGN, SIGCHLD, reset_handlers, signals_held
 from vmjit.linux.table import syscall
@@ -296,8 +295,8 @@ def execute(process: "Process", path: bytes, argv_address: int, env_address: int
     env = strings(process.memory, env_address)
     program, argv = find_program(process, path, argv)
     variables = {name: value for name, sign, value in (entry.partition(b"=") for entry in env) if name and sign}
-    for_host, for_guest = share_environment(process, variables)
-    command = emulator_command(process, program, argv, for_guest)
+    for_host, options = share_environment(process, variables)
+    command = emulator_command(process, program, argv, options)
     process.before_fork()  # so that no child of the emulator is started meanwhile
     try:
         end_hidden_children(process)
@@ -332,14 +331,26 @@ def pointers(strings: list[bytes]) -> ctypes.Array[ctypes.c_char_p]:
     return (ctypes.c_char_p * (len(strings) + 1))(*strings, None)
 
 
-def share_environment(
-    process: "Process", variables: dict[bytes, bytes]
-) -> tuple[dict[bytes, bytes], dict[bytes, bytes]]:
-    """What the emulator starts with, and what is only the guest's: libraries to load would not be for the host."""
-    if process.env_option is None:
-        return variables, {}
-    hidden = {name: value for name, value in variables.items() if name.startswith(LINKER_VARIABLES)}
-    return {name: value for name, value in variables.items() if name not in hidden}, hidden
+def share_environment(process: "Process", variables: dict[bytes, bytes]) -> tuple[dict[bytes, bytes], list[bytes]]:
+    """What the emulator starts with, and options for what differs in the guest's environment.
+
+    Libraries to load would not be for the host. In a sandbox nothing is: a folder that the guest names would be where
+    the emulator looks for code.
+    """
+    if process.env_option is None or process.unset_option is None:
+        return variables, []
+    if process.sandbox == Sandbox():
+        for_host = {name: value for name, value in variables.items() if not name.startswith(LINKER_VARIABLES)}
+    else:
+        for_host = dict(os.environb)
+    options = []
+    for name in for_host:
+        if name not in variables:
+            options += [process.unset_option, name]
+    for name, value in variables.items():
+        if for_host.get(name) != value:
+            options += [process.env_option, name + b"=" + value]
+    return for_host, options
 
 
 def end_hidden_children(process: "Process") -> None:
@@ -356,8 +367,6 @@ def find_program(process: "Process", path: bytes, argv: list[bytes]) -> tuple[by
     The file's path is the host's, or with a root one below that.
     """
     for _ in range(MOST_INTERPRETERS):
-        if process.root is not None and own_entry(path) == b"exe":
-            path = process.executable_name
         with existing(process, path) as (_, name, _):
             head = read_head(name)
             found = name if process.root is None else process.root.inside(os.readlink(name))
@@ -402,9 +411,7 @@ def script_interpreter(head: bytes) -> list[bytes]:
     return words
 
 
-def emulator_command(
-    process: "Process", program: bytes, argv: list[bytes], variables: dict[bytes, bytes]
-) -> list[bytes]:
+def emulator_command(process: "Process", program: bytes, argv: list[bytes], options: list[bytes]) -> list[bytes]:
     """The host command that runs the program under a new emulator."""
     if not process.emulator_argv:
         process.report("execve: this emulator was not told how to run another program; returned ENOEXEC")
@@ -417,6 +424,4 @@ def emulator_command(
         for number in sorted(KEPT):
             if process.signals.action(number).handler == SIG_IGN:
                 command += [process.ignore_option, b"%d" % number]
-    for name, value in variables.items():
-        command += [process.env_option or b"", name + b"=" + value]
-    return [*command, program, *argv[1:]]
+    return [*command, *options, program, *argv[1:]]

@@ -20,6 +20,7 @@ from vmjit.linux import host
 from vmjit.linux.abi import AT_FDCWD, O_ACCMODE, O_CREAT, O_EXCL, O_NOFOLLOW, to_host_open_flags
 from vmjit.linux.outcome import SyscallError
 from vmjit.linux.paths import resolve
+from vmjit.linux.proc import own_entry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -120,6 +121,8 @@ def absolute(process: "Process", root: Root, path: bytes, dirfd: int) -> bytes:
     """A path as it is from the root."""
     if not path:
         raise SyscallError(ENOENT)
+    if own_entry(path, dirfd) == b"exe":
+        return process.executable_name
     return path if path.startswith(b"/") else os.path.join(folder(root, dirfd), path)
 
 
