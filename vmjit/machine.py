@@ -27,7 +27,7 @@ from vmjit.linux.outcome import RESTART
 from vmjit.linux.paths import in_sysroot
 from vmjit.linux.sandbox import Root, Sandbox, enter_root
 from vmjit.linux.signal_frame import UserRegisters
-from vmjit.linux.signals import begin_thread, deliver, fault, take_over
+from vmjit.linux.signals import begin_thread, deliver, fault, hand_on, take_over
 from vmjit.linux.time_calls import end_timers
 from vmjit.loader import elf
 from vmjit.memory.address_space import AddressSpace
@@ -325,6 +325,7 @@ class Machine:
             self._end(result)
         if self.result is None or self.result.code is not None:  # else it may go on in another run
             set_mask(EVERYTHING)  # signals are for other threads now
+            hand_on(self.process)
             self.process.end_thread()
 
     def _end(self, result: Result) -> None:
