@@ -275,6 +275,7 @@ class Machine:
         mask = set_mask(None)
         self.result, self.process.is_ending, self.is_concluding = None, False, False
         self.process.begin_thread(self.leader)
+        self.hart.native.heed_kicks()
         take_over(self.process, self.hart.interrupts)
         try:
             self._run_thread(self.leader)
@@ -282,6 +283,7 @@ class Machine:
         finally:
             end_timers(self.process)
             self.hart.interrupts.close()
+            self.hart.native.ignore_kicks()
             set_mask(mask)
             self.seconds += perf_counter() - began
             if not self.is_child:
@@ -298,6 +300,7 @@ class Machine:
             self._run_thread(thread)
             if thread is self.leader:  # of a process that it forked
                 (self.finish or exit_as)(self._conclude())
+            set_mask(EVERYTHING)  # what handles signals may be gone before this thread
             hart.end()
             del self.harts[thread]
             if self.result is not None:

@@ -22,6 +22,7 @@ from vmjit.debug import Settings
 from vmjit.engine.hart import Hart, Stop, Tier
 from vmjit.errors import CompileError
 from vmjit.ir.exits import ExitReason
+from vmjit.linux import host
 from vmjit.linux.abi import NUMBERS
 from vmjit.linux.native_calls import DESCRIPTORS, NATIVE_CALLS, ReservedDescriptors
 from vmjit.memory.address_space import EXECUTE, READ, WRITE
@@ -160,18 +161,40 @@ def test_clocks(native: Native) -> None:
     assert before // 1000 <= seconds * 10**6 + microseconds <= time.time_ns() // 1000
 
 
-def test_futexes_that_do_not_wait(native: Native) -> None:
+def test_futexes(native: Native) -> None:
     at = native.guest.put(struct.pack("<I", 0x80000005))
     assert native.both("futex", at, WAKE | PRIVATE, 1) == 0
     for operation in (WAIT, WAIT_BITSET, WAIT_BITSET | REALTIME):
         assert native.both("futex", at, operation | PRIVATE, 5, 0, 0, MASK) == -errno.EAGAIN
-        assert native.natively("futex", at, operation | PRIVATE, 7 << 32 | 0x80000005) is None
+    soon = native.guest.put(struct.pack("<qq", 0, 1))  # one nanosecond, or long ago
+    for operation in (WAIT_BITSET, WAIT_BITSET | REALTIME):
+        found = native.both("futex", at, operation | PRIVATE, 7 << 32 | 0x80000005, soon, 0, 1)
+        assert found == -errno.ETIMEDOUT
+        assert native.natively("futex", at, operation | PRIVATE, 0x80000005, LIMIT - 8, 0, 1) is None
+        assert native.both("futex", at, operation | PRIVATE, 0x80000005, 0x9000000, 0, 1) == -errno.EFAULT
+        assert native.both("futex", at, operation | PRIVATE, 0x80000005, soon, 0, 0) == -errno.EINVAL
+    assert native.natively("futex", at, WAIT | PRIVATE, 0x80000005, soon) is None
     assert native.natively("futex", at, WAIT, 5) is None  # other processes may know it
     assert native.natively("futex", at, WAKE, 1) is None
     assert native.natively("futex", at, 3 | PRIVATE, 1) is None
     assert native.natively("futex", at + 2, WAKE | PRIVATE, 1) is None
     for bad in (0, 0x9000000, LIMIT - 4, LIMIT, MASK - 3):
         assert native.natively("futex", bad, WAKE | PRIVATE, 1) is None
+
+
+def test_a_futex_wait_ends_when_woken(native: Native) -> None:
+    at = native.guest.put(struct.pack("<I", 5))
+    done = threading.Event()
+
+    def wake() -> None:
+        while not done.wait(0.01):
+            host.system_call("futex", native.memory.base + at, WAKE | PRIVATE, 1)
+
+    thread = threading.Thread(target=wake)
+    thread.start()
+    assert native.natively("futex", at, WAIT | PRIVATE, 5) == 0
+    done.set()
+    thread.join()
 
 
 # Errors.

@@ -29,7 +29,8 @@ PAIR = 16  # bytes of struct timespec, timeval or iovec
 MOST_VECTORS = 8  # of readv and writev; libraries use two
 AGAIN = (NOT_MADE, -EINTR, -EPIPE)  # the world makes the call then: it looks at signals, or sends one
 CLOCK_REALTIME = 0
-FUTEX_WAITS, FUTEX_WAKE = (128, 128 + 9, 128 + 9 + 256), 128 + 1  # WAIT and WAIT_BITSET, private, by either clock
+FUTEX_WAIT, FUTEX_WAKE = 128, 128 + 1  # private
+FUTEX_WAITS = (FUTEX_WAIT, 128 + 9, 128 + 9 + 256)  # WAIT_BITSET too, by either clock
 
 
 @dataclass(frozen=True)
@@ -238,7 +239,10 @@ def _gettimeofday(body: Body) -> None:
 
 
 def _futex(body: Body) -> None:
-    """Those of one process that do not wait: a wake, and a wait for a value that is there no more."""
+    """Those that only threads of the process share: a wake, and a wait, but for one that ends after a duration.
+
+    That would begin anew when the call is made again; a point in time stays.
+    """
     address, operation, value = (body.argument(index) for index in range(3))
     body.within(address, 4)
     odd = body.make(f"and i64 {address}, 3")
@@ -252,8 +256,17 @@ def _futex(body: Body) -> None:
     body.done(_to_host(body, "futex", (body.host_address(address), str(FUTEX_WAKE), value)))
     body.emit("futex.wait:")
     expected = body.make(f"trunc i64 {value} to i32")
-    body.check(body.make(f"icmp ne i32 {current}, {expected}"))
+    same = body.make(f"icmp eq i32 {current}, {expected}")
+    body.emit(f"br i1 {same}, label %futex.same, label %futex.other\nfutex.other:")
     body.done(str(-EAGAIN))
+    body.emit("futex.same:")
+    timeout, bits = body.argument(3), body.argument(5)
+    for_ever = body.make(f"icmp eq i64 {timeout}, 0")
+    until = body.make(f"icmp ne i32 {command}, {FUTEX_WAIT}")
+    body.check(body.make(f"or i1 {for_ever}, {until}"))
+    body.within(timeout, PAIR)
+    limit = body.make(f"select i1 {for_ever}, i64 0, i64 {body.host_address(timeout)}")
+    _may_wait(body, "futex", (body.host_address(address), operation, value, limit, "0", bits))
 
 
 SPECIAL: dict[str, Callable[[Body], None]] = {

@@ -199,6 +199,14 @@ class Native:
         self.state, self.words, self.enter = state, state.words, state.enter
         state.begin()
 
+    def heed_kicks(self) -> None:
+        """From now on a kick ends what a host thread that runs a hart waits for."""
+        set_action(KICK, native_action(self.symbol("interrupt")))
+
+    def ignore_kicks(self) -> None:
+        """Neither kicks to come nor those on their way do anything, wherever they find a thread."""
+        set_action(KICK, Action(signal.SIG_IGN))
+
     @contextmanager
     def paused(self) -> Iterator[None]:
         """No hart is in native code meanwhile, nor has left it by a fault whose place is not yet known.
@@ -229,7 +237,7 @@ class Native:
         ctypes.c_uint32.from_address(self.symbol("key")).value = KEY
         for name in ("signal", "pthread_setspecific", "pthread_getspecific"):
             ctypes.c_uint64.from_address(self.symbol(name)).value = _address(getattr(_libc, name))
-        set_action(KICK, native_action(self.symbol("interrupt")))
+        self.heed_kicks()
         for number in _FAULT_SIGNALS:
             old = set_action(number, native_action(self.symbol("fault")))
             # One hart after another in a process: the handler of the one before leads to memory that is gone.
@@ -242,6 +250,7 @@ class Native:
         for number in _FAULT_SIGNALS:
             previous = ctypes.c_uint64.from_address(self.symbol("previous") + 8 * number).value
             set_action(number, native_action(previous) if previous > 1 else Action(previous))
+        self.ignore_kicks()
         self.memory.exchanges.clear()
         for state in self.states:
             state.close()
