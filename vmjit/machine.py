@@ -26,8 +26,9 @@ from vmjit.linux.native_calls import NATIVE_CALLS
 from vmjit.linux.outcome import RESTART, Executed
 from vmjit.linux.paths import in_sysroot
 from vmjit.linux.processes import leave_program
+from vmjit.linux.sandbox import Root, Sandbox, enter_root
 from vmjit.linux.signal_frame import UserRegisters
-from vmjit.linux.signals import begin_thread, deliver, fault, take_over
+from vmjit.linux.signals import begin_thread, deliver, fault, hand_on, take_over
 from vmjit.linux.time_calls import end_timers
 from vmjit.loader import elf
 from vmjit.memory.address_space import AddressSpace
@@ -83,6 +84,13 @@ def exit_as(result: Result) -> None:
     os._exit(result.code or 0)
 
 
+def host_path(path: str, root: Root | None, sysroot: str | None) -> str:
+    """The file that a path of the guest means, before there is a process."""
+    if root is not None:
+        return os.fsdecode(root.real(os.path.join(b"/", os.fsencode(path))))
+    return path if sysroot is None else in_sysroot(sysroot, path)
+
+
 class RegisterText:
     """The registers as text, made only when it is shown."""
 
@@ -104,6 +112,7 @@ class Machine:
     sysroot           where absolute paths are looked for first, the dynamic linker's too; else that of the settings
     ignored_signals   that the program begins with ignoring, besides those that the host's process ignores
     before            the one whose program executed this one, see `executed`; it is closed
+    sandbox           what the program may not do; with a root `path` is one below it, and there is no sysroot
     max_instructions  the run stops at the first jump after that many of one thread
 
     Where `goes_on` is set, a program that the guest executes is not another process of the host: run() returns, and
@@ -128,13 +137,17 @@ class Machine:
         emulator_argv: Sequence[str] = (),
         ignored_signals: Sequence[int] = (),
         before: Machine | None = None,
+        sandbox: Sandbox | None = None,
     ) -> None:
         self.guest = get(GUEST)
         settings = settings if settings is not None else Settings.from_environment()
         sysroot = settings.sysroot if sysroot is None else sysroot
-        argv0, path = path if argv0 is None else argv0, path if sysroot is None else in_sysroot(sysroot, path)
+        root = None if sandbox is None or sandbox.root is None else enter_root(sandbox.root)
+        sysroot = None if root is not None else sysroot
+        argv0, execfn = path if argv0 is None else argv0, path
+        path = host_path(path, root, sysroot)
         executable = elf.read_executable(path, machine=self.guest.elf_machine)
-        linker = self._dynamic_linker(executable, sysroot)
+        linker = self._dynamic_linker(executable, root, sysroot)
         self.symbols = elf.symbols(path)
         self.memory = AddressSpace()
         self.image = image = elf.load(executable, self.memory)
@@ -143,7 +156,9 @@ class Machine:
         self.settings = settings.with_symbols(self.symbols.range) if settings.names else settings
         self.process: Process = Process(
             self.memory,
-            executable=path,
+            executable=path if root is None else os.path.join("/", execfn),
+            sandbox=sandbox,
+            root=root,
             argv=[argv0, *argv],
             env=os.environ if env is None else env,
             sysroot=sysroot,
@@ -151,6 +166,7 @@ class Machine:
             emulator_argv=emulator_argv,
             argv0_option="--argv0" if emulator_argv else None,
             env_option="--env" if emulator_argv else None,
+            unset_option="--unset" if emulator_argv else None,
             ignore_option="--ignore-signal" if emulator_argv else None,
             ignored=ignored_signals,
             before=None if before is None else before.process,
@@ -193,14 +209,15 @@ class Machine:
             self.guest.name, settings.cache_dir, settings.for_child(), process.hidden_children, process.reserved_fds
         )
 
-    def _dynamic_linker(self, executable: elf.Executable, sysroot: str | None) -> elf.Executable | None:
+    def _dynamic_linker(
+        self, executable: elf.Executable, root: Root | None, sysroot: str | None
+    ) -> elf.Executable | None:
         """The program that PT_INTERP names, which the guest begins with; it maps the libraries."""
         name = executable.interpreter
         if name is None:
             return None
-        path = name if sysroot is None else in_sysroot(sysroot, name)
         try:
-            return elf.read_executable(path, machine=self.guest.elf_machine)
+            return elf.read_executable(host_path(name, root, sysroot), machine=self.guest.elf_machine)
         except FileNotFoundError:
             wanted = name if sysroot is None else f"{sysroot.rstrip('/')}{name}"
             raise ElfError(f"{wanted}: not found; give the folder that has it by -L") from None
@@ -233,8 +250,8 @@ class Machine:
         return self.settings.slow_calls or self.settings.check
 
     def _may_go_on(self) -> bool:
-        """Only what called run() can run another program, and threads end best by ending the emulator."""
-        return self.goes_on and len(self.harts) == 1 and get_ident() == self.runner
+        """Only what called run() can run another program; threads end best by ending the emulator, and a root stays."""
+        return self.goes_on and len(self.harts) == 1 and get_ident() == self.runner and self.process.root is None
 
     def _lock_for_fork(self) -> None:
         """What another thread holds while the process is copied would stay locked in the child for ever.
@@ -328,6 +345,7 @@ class Machine:
             self._end(result)
         if self.result is None or self.result.code is not None:  # else it may go on in another run
             set_mask(EVERYTHING)  # signals are for other threads now
+            hand_on(self.process)
             self.process.end_thread()
 
     def _end(self, result: Result) -> None:

@@ -158,7 +158,7 @@ def test_execve_runs_the_emulator(guest: Guest) -> None:
 
     path = program("-guest", elf())
     guest.process.emulator_argv = [os.fsencode(word) for word in (sys.executable, "-I", "-c", SHOW)]
-    guest.process.argv0_option, guest.process.env_option = b"--argv0", b"--env"
+    guest.process.argv0_option, guest.process.env_option, guest.process.unset_option = b"--argv0", b"--env", b"--unset"
     reader, writer = os.pipe()
     pid = guest.call("clone", SIGCHLD)
     if pid == 0:

@@ -97,6 +97,7 @@ def _add_run(parser: Parser) -> frozenset[str]:
         add("-E", "--env", action="append", default=[], type=_assignment, metavar="K=V", help="set a variable"),
         add("-U", "--unset", action="append", default=[], metavar="K", help="remove a variable"),
         add("-L", "--sysroot", metavar="DIR", help=same("--sysroot")),
+        add("--root", metavar="DIR", help="let this folder be all files that the program sees; PROGRAM is below it"),
         add("--argv0", metavar="NAME", help="what the program gets as its own name"),
         add("--ignore-signal", action="append", default=[], type=_count, metavar="N", help="begin with ignoring it"),
         tune("--timeout", type=_seconds, metavar="SECONDS", help="end the program after that time"),
@@ -110,6 +111,8 @@ def _add_run(parser: Parser) -> frozenset[str]:
         show("--filter", metavar="RANGES", help=same("--filter")),
         show("--log", metavar="FILE", help=same("--log")),
     )
+    add("--no-network", action="store_true", help="refuse sockets other than those of the machine itself")
+    add("--read-only", action="store_true", help="refuse to change files; pipes and open files stay as they are")
     tune("--no-cache", action="store_true", help="neither read nor keep compiled code")
     tune("--sync", action="store_true", help="wait for each compilation instead of interpreting meanwhile")
     tune("--raise-signals", action="store_true", help="end by the program's fatal signal, not with exit code 128+n")

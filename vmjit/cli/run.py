@@ -21,6 +21,7 @@ from vmjit.cli.options import settings
 from vmjit.engine.hart import Tier
 from vmjit.engine.interrupts import start_thread
 from vmjit.linux.processes import ignored_signals
+from vmjit.linux.sandbox import Sandbox
 from vmjit.machine import Machine, Result
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 
 STOPPED = 124
 COERCED = ("C.UTF-8", "C.utf8", "UTF-8")  # Python sets LC_CTYPE to one of these when it starts in the C locale: PEP 538
-PASSED_ON = ("no_cache", "sync", "strace", "check")  # flags that also hold for programs that the guest executes
+# Flags that also hold for programs that the guest executes.
+PASSED_ON = ("no_cache", "sync", "strace", "check", "no_network", "read_only")
 
 
 def main(options: argparse.Namespace) -> NoReturn:
@@ -48,6 +50,7 @@ def main(options: argparse.Namespace) -> NoReturn:
         settings=chosen,
         strace=sys.stderr if options.strace or chosen.wants("syscall") else None,
         emulator_argv=emulator_argv(options, chosen),
+        sandbox=Sandbox(options.root, network=not options.no_network, writes=not options.read_only),
     )
     machine = make(
         options.program,
@@ -126,6 +129,7 @@ def emulator_argv(options: argparse.Namespace, chosen: Settings) -> list[str]:
         ("--sysroot", chosen.sysroot or ""),  # whatever the guest sets VMJIT_SYSROOT to, and those below
         ("--memory", chosen.memory),
         ("--tlb", ",".join(chosen.tlb)),
+        ("--root", options.root and os.path.abspath(options.root)),
         ("--cache-dir", options.cache_dir and os.path.abspath(options.cache_dir)),
         ("--pgo", options.pgo),
         ("--timeout", options.timeout),

@@ -7,7 +7,9 @@ from errno import EINVAL, ENOTTY
 from vmjit.errors import MemoryAccessError
 from vmjit.linux import host
 from vmjit.linux.abi import FLOCK_SIZE, INT, O_CLOEXEC, from_host_open_flags, to_host_open_flags
+from vmjit.linux.buffers import path_string
 from vmjit.linux.outcome import SyscallError
+from vmjit.linux.sandbox import existing
 from vmjit.linux.table import syscall
 
 TYPE_CHECKING = False
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 O_NONBLOCK = 0o4000
 ITIMERSPEC_SIZE = 32
+IN_DONT_FOLLOW = 0x02000000
 CLOSE_RANGE_UNSHARE, CLOSE_RANGE_CLOEXEC = 2, 4
 
 F_GETFL, F_SETFL = 3, 4
@@ -235,7 +238,10 @@ def sys_inotify_init1(_process: "Process", flags: int) -> int:
 
 @syscall("fd path hex")
 def sys_inotify_add_watch(process: "Process", fd: int, path: int, mask: int) -> int:
-    return host.call("inotify_add_watch", fd, process.memory.read_cstring(path), mask & 0xFFFFFFFF)
+    follow = not mask & IN_DONT_FOLLOW
+    with existing(process, path_string(process.memory, path), follow, in_sysroot=False) as (_, name, follow):
+        mask = mask & ~IN_DONT_FOLLOW if follow else mask | IN_DONT_FOLLOW
+        return host.call("inotify_add_watch", fd, name, mask & 0xFFFFFFFF)
 
 
 @syscall("fd int")

@@ -128,7 +128,8 @@ def permission_letters(permissions: int, shared: bool) -> bytes:
 def region_name(process: "Process", region: "Mapping") -> bytes:
     """The last column of maps: what the address space knows, else [stack] or [heap]."""
     if region.name:
-        return os.fsencode(region.name)
+        name = os.fsencode(region.name)
+        return name if process.root is None else process.root.inside(name) or name
     if region.start <= process.stack_top - 1 < region.end:
         return b"[stack]"
     if process.brk_start < process.brk_end and region.start < process.brk_end and region.end > process.brk_start:
@@ -195,14 +196,16 @@ def status(process: "Process") -> bytes:
         b"VmExe": kilobytes(sizes.code),
         b"VmLib": kilobytes(sizes.libraries),
         b"Threads": b"%d" % len(process.threads),
-        b"SigPnd": b"%016x" % thread.pending,
-        b"ShdPnd": b"%016x" % signals.pending,
         b"SigBlk": b"%016x" % thread.blocked,
         b"SigIgn": b"%016x" % ignored,
         b"SigCgt": b"%016x" % caught,
     }
 
+    waiting = {b"SigPnd": thread.pending, b"ShdPnd": signals.pending}  # besides those that wait in the host
+
     def replace(found: "re.Match[bytes]") -> bytes:
+        if found[1] in waiting:
+            return found[1] + b":\t%016x" % (int(found[2], 16) | waiting[found[1]])
         return found[1] + b":\t" + replaced.get(found[1], found[2])
 
     return re.sub(rb"^(\w+):\t(.*)$", replace, read_host("status"), flags=re.MULTILINE)

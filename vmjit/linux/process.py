@@ -22,6 +22,7 @@ from vmjit.linux.buffers import EXECUTE, PAGE, WRITE
 from vmjit.linux.native_calls import ReservedDescriptors
 from vmjit.linux.outcome import RESTART, Restart, SyscallError
 from vmjit.linux.processes import HiddenChildren
+from vmjit.linux.sandbox import Root, Sandbox
 from vmjit.linux.signals import SIGPIPE, Signals, discard_interruption, result_of_interrupted, send_to_self
 from vmjit.linux.stack import map_stack, write_stack
 from vmjit.linux.syscalls import TABLE
@@ -67,18 +68,23 @@ class Process:
         emulator_argv: Sequence[str] = (),
         argv0_option: str | None = None,
         env_option: str | None = None,
+        unset_option: str | None = None,
         ignore_option: str | None = None,
         ignored: Sequence[int] = (),
         before: "Process | None" = None,
+        sandbox: Sandbox | None = None,
+        root: Root | None = None,
     ) -> None:
-        """argv0_option, env_option: the emulator's options for an argv[0] that is not the path, and for a variable.
+        """argv0_option: the emulator's for an argv[0] that is not the path; env_option, unset_option: for a variable.
 
         ignore_option is that for a signal that the program begins with ignoring, though the host's process does not.
         before: the program that this one is executed in place of, in the same process of the host.
+        root is the sandbox's, with which `executable` is a path below it.
         """
         self.memory = memory
         self.execfn = os.fsencode(executable)
-        self.executable = os.path.realpath(self.execfn)
+        self.sandbox, self.root = sandbox or Sandbox(), root
+        self.executable = os.path.realpath(self.execfn) if root is None else root.real(self.execfn)
         self.argv = [os.fsencode(argument) for argument in argv]
         self.env = environment_list(env)
         self.sysroot = os.path.abspath(os.fsencode(sysroot)) if sysroot is not None else None
@@ -86,6 +92,7 @@ class Process:
         self.emulator_argv = [os.fsencode(argument) for argument in emulator_argv]
         self.argv0_option = os.fsencode(argv0_option) if argv0_option else None
         self.env_option = os.fsencode(env_option) if env_option else None
+        self.unset_option = os.fsencode(unset_option) if unset_option else None
         self.ignore_option = os.fsencode(ignore_option) if ignore_option else None
 
         self.name = os.path.basename(self.execfn)[:15]
@@ -96,10 +103,13 @@ class Process:
         # Start and end of the program's code and data; of arguments, then environment: for /proc.
         self.code = self.data = (0, 0)
         self.strings = (0, 0, 0, 0)
+        self.socket_names: dict[bytes, bytes] = {}  # with a root: of the host, and what the guest called it
         self.timers: set[int] = set()  # those of timer_create
         self.children: set[int] = set() if before is None else before.children
         self.hidden_children: HiddenChildren = HiddenChildren() if before is None else before.hidden_children
         self.reserved_fds: ReservedDescriptors = ReservedDescriptors() if before is None else before.reserved_fds
+        if root is not None:
+            self.reserved_fds.add(root.fd)
         self.vfork_fd: int | None = None
         self._reported: set[str] = set()
 
@@ -147,6 +157,11 @@ class Process:
         for holder in (self.signals, self.thread):
             holder.pending = 0
             holder.infos.clear()
+
+    @property
+    def executable_name(self) -> bytes:
+        """The program's file as it is to the program itself."""
+        return self.executable if self.root is None else self.root.inside(self.executable) or self.execfn
 
     def start(self, image: "Image", *, hwcap: int, interpreter_base: int = 0) -> int:
         """Map and fill the stack, place the break behind the image; the initial stack pointer."""

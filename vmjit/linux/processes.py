@@ -9,6 +9,7 @@ import ctypes
 import fcntl
 import os
 import signal
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from errno import E2BIG, EACCES, ECHILD, EINVAL, ELOOP, ENOENT, ENOEXEC
@@ -29,7 +30,7 @@ from vmjit.linux.abi import (
 )
 from vmjit.linux.buffers import PAGE, path_string, strings
 from vmjit.linux.outcome import Executed, Exited, SyscallError, ThreadExited
-from vmjit.linux.paths import resolve
+from vmjit.linux.sandbox import Sandbox, existing, folder
 from vmjit.linux.signal_frame import SIGINFO_SIZE
 from vmjit.linux.signals import (
     KEPT,
@@ -308,8 +309,8 @@ def execute(process: "Process", path: bytes, argv_address: int, env_address: int
     variables = {name: value for name, sign, value in (entry.partition(b"=") for entry in env) if name and sign}
     if process.may_go_on():
         raise Executed(program, argv, variables)
-    for_host, for_guest = share_environment(process, variables)
-    command = emulator_command(process, program, argv, for_guest)
+    for_host, options = share_environment(process, variables)
+    command = emulator_command(process, program, argv, options)
     process.before_fork()  # so that no child of the emulator is started meanwhile
     try:
         end_hidden_children(process)
@@ -350,9 +351,13 @@ def sys_execveat(
     if not path and not flags & AT_EMPTY_PATH:
         raise SyscallError(ENOENT)
     if dirfd != AT_FDCWD and not path.startswith(b"/"):
-        path = os.path.join(os.readlink(b"/proc/self/fd/%d" % dirfd), path).rstrip(b"/")
-    if flags & AT_SYMLINK_NOFOLLOW and os.path.islink(resolve(process, path, follow=False)):
-        raise SyscallError(ELOOP)
+        root = process.root
+        above = os.readlink(b"/proc/self/fd/%d" % dirfd) if root is None else folder(root, dirfd)
+        path = os.path.join(above, path).rstrip(b"/")
+    if flags & AT_SYMLINK_NOFOLLOW:
+        with existing(process, path, follow=False) as (_, name, follow):
+            if stat.S_ISLNK(os.stat(name, follow_symlinks=follow).st_mode):
+                raise SyscallError(ELOOP)
     return execute(process, path, argv_address, env_address)
 
 
@@ -361,14 +366,26 @@ def pointers(strings: list[bytes]) -> ctypes.Array[ctypes.c_char_p]:
     return (ctypes.c_char_p * (len(strings) + 1))(*strings, None)
 
 
-def share_environment(
-    process: "Process", variables: dict[bytes, bytes]
-) -> tuple[dict[bytes, bytes], dict[bytes, bytes]]:
-    """What the emulator starts with, and what is only the guest's: libraries to load would not be for the host."""
-    if process.env_option is None:
-        return variables, {}
-    hidden = {name: value for name, value in variables.items() if name.startswith(LINKER_VARIABLES)}
-    return {name: value for name, value in variables.items() if name not in hidden}, hidden
+def share_environment(process: "Process", variables: dict[bytes, bytes]) -> tuple[dict[bytes, bytes], list[bytes]]:
+    """What the emulator starts with, and options for what differs in the guest's environment.
+
+    Libraries to load would not be for the host. In a sandbox nothing is: a folder that the guest names would be where
+    the emulator looks for code.
+    """
+    if process.env_option is None or process.unset_option is None:
+        return variables, []
+    if process.sandbox == Sandbox():
+        for_host = {name: value for name, value in variables.items() if not name.startswith(LINKER_VARIABLES)}
+    else:
+        for_host = dict(os.environb)
+    options = []
+    for name in for_host:
+        if name not in variables:
+            options += [process.unset_option, name]
+    for name, value in variables.items():
+        if for_host.get(name) != value:
+            options += [process.env_option, name + b"=" + value]
+    return for_host, options
 
 
 def end_hidden_children(process: "Process") -> None:
@@ -380,12 +397,18 @@ def end_hidden_children(process: "Process") -> None:
 
 
 def find_program(process: "Process", path: bytes, argv: list[bytes]) -> tuple[bytes, list[bytes]]:
-    """The ELF file to run and its arguments, scripts replaced by their interpreters; or the errno of execve(2)."""
+    """The ELF file to run and its arguments, scripts replaced by their interpreters; or the errno of execve(2).
+
+    The file's path is the host's, or with a root one below that.
+    """
     for _ in range(MOST_INTERPRETERS):
-        host_path = resolve(process, path)
-        head = read_head(host_path)
+        with existing(process, path) as (_, name, _):
+            head = read_head(name)
+            found = name if process.root is None else process.root.inside(os.readlink(name))
+        if found is None:
+            raise SyscallError(ENOENT)
         if is_guest_elf(head):
-            return host_path, argv
+            return found, argv
         interpreter = script_interpreter(head)
         argv = [*interpreter, path, *argv[1:]]
         path = interpreter[0]
@@ -423,9 +446,7 @@ def script_interpreter(head: bytes) -> list[bytes]:
     return words
 
 
-def emulator_command(
-    process: "Process", program: bytes, argv: list[bytes], variables: dict[bytes, bytes]
-) -> list[bytes]:
+def emulator_command(process: "Process", program: bytes, argv: list[bytes], options: list[bytes]) -> list[bytes]:
     """The host command that runs the program under a new emulator."""
     if not process.emulator_argv:
         process.report("execve: this emulator was not told how to run another program; returned ENOEXEC")
@@ -437,6 +458,4 @@ def emulator_command(
     if process.ignore_option is not None:
         for number in ignored_signals(process):
             command += [process.ignore_option, b"%d" % number]
-    for name, value in variables.items():
-        command += [process.env_option or b"", name + b"=" + value]
-    return [*command, program, *argv[1:]]
+    return [*command, *options, program, *argv[1:]]

@@ -379,6 +379,16 @@ def begin_thread(process: "Process") -> None:
         show_mask(process)
 
 
+def hand_on(process: "Process") -> None:
+    """The current thread ends: a signal that it has caught and not seen is for another one, if it was not its own."""
+    found = process.thread.interrupts.take()
+    if found is None or len(process.threads) == 1 or process.is_ending or not is_for_guest(process, *found):
+        return
+    number, info = found
+    if SIGINFO_SENDER.unpack(info)[2] != SI_TKILL:
+        os.kill(os.getpid(), number)
+
+
 @contextmanager
 def signals_held(process: "Process") -> Iterator[None]:
     """No signal is caught meanwhile. Raises Restart when one was before."""

@@ -5,15 +5,18 @@ msghdr holds pointers that must be translated.
 """
 
 import ctypes
-from collections.abc import Callable
-from errno import EINVAL, EMSGSIZE, ENOENT, EPIPE
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from errno import EACCES, EINVAL, EMSGSIZE, ENOENT, EPIPE
+from struct import Struct
 
 from vmjit.errors import MemoryAccessError
 from vmjit.linux import host
-from vmjit.linux.abi import INT, MSGHDR, UINT, ULONG
+from vmjit.linux.abi import AT_FDCWD, INT, MSGHDR, UINT, ULONG
 from vmjit.linux.buffers import MAX_VECTORS, READ, WRITE, host_vectors, view
 from vmjit.linux.descriptors import write_pair
 from vmjit.linux.outcome import Restart, SyscallError
+from vmjit.linux.sandbox import existing, parent, refuse_creation
 from vmjit.linux.signals import SIGPIPE, send_to_self
 from vmjit.linux.table import syscall
 
@@ -21,6 +24,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from vmjit.linux.process import Process
 
+AF_UNIX, UNIX = 1, b"\1\0"
+FAMILY_SIZE = len(UNIX)
+NAME_AND_SIZE = Struct("<QI")  # msg_name and msg_namelen
 MOST_ADDRESS = 128  # sizeof(struct sockaddr_storage)
 MOST_OPTION = 4096
 MOST_CONTROL = 1 << 16
@@ -38,13 +44,45 @@ def read_address(process: "Process", address: int, size: int) -> bytes | None:
     return process.memory.read(address, size) if address and size else None
 
 
+def unix_path(address: bytes | None) -> bytes | None:
+    """The path of a socket's address, if it has one."""
+    if address is None or address[:FAMILY_SIZE] != UNIX or address[FAMILY_SIZE : FAMILY_SIZE + 1] in (b"", b"\0"):
+        return None
+    return address[FAMILY_SIZE:].split(b"\0")[0]
+
+
+@contextmanager
+def confined(process: "Process", address: bytes | None, binds: bool = False) -> Iterator[bytes | None]:
+    """The host's address for one of the guest; `binds`: the socket is to be made there."""
+    path = unix_path(address)
+    if path is None or not process.sandbox.is_used:
+        yield address
+        return
+    if binds:
+        refuse_creation(process, path, AT_FDCWD)
+    if process.root is None:
+        yield address
+    elif binds:
+        with parent(process, path) as (fd, entry):
+            name = UNIX + b"/proc/self/fd/%d/%s" % (fd, entry)
+            process.socket_names[name] = address or b""
+            yield name + b"\0"
+    else:
+        with existing(process, path, in_sysroot=False) as (_, entry, _):
+            yield UNIX + entry + b"\0"
+
+
 @syscall("int int int")
-def sys_socket(_process: "Process", family: int, kind: int, protocol: int) -> int:
+def sys_socket(process: "Process", family: int, kind: int, protocol: int) -> int:
+    if family != AF_UNIX and not process.sandbox.network:
+        raise SyscallError(EACCES)
     return host.call("socket", family, kind, protocol)
 
 
 @syscall("int int int out_pair")
 def sys_socketpair(process: "Process", family: int, kind: int, protocol: int, address: int) -> int:
+    if family != AF_UNIX and not process.sandbox.network:
+        raise SyscallError(EACCES)
     pair = host.zeroed(8)
     host.call("socketpair", family, kind, protocol, pair)
     return write_pair(process, address, (INT.unpack_from(pair, 0)[0], INT.unpack_from(pair, 4)[0]))
@@ -52,7 +90,8 @@ def sys_socketpair(process: "Process", family: int, kind: int, protocol: int, ad
 
 @syscall("fd address int")
 def sys_bind(process: "Process", fd: int, address: int, size: int) -> int:
-    return host.call("bind", fd, read_address(process, address, size), size)
+    with confined(process, read_address(process, address, size), binds=True) as name:
+        return host.call("bind", fd, name, len(name) if name else size)
 
 
 @syscall("fd address int")
@@ -60,7 +99,8 @@ def sys_connect(process: "Process", fd: int, address: int, size: int) -> int:
     server = read_address(process, address, size)
     if server is not None and server.rstrip(b"\0") in HOST_ONLY_SERVERS:
         raise SyscallError(ENOENT)
-    return process.interruptible("connect", fd, server, size)
+    with confined(process, server) as name:
+        return process.interruptible("connect", fd, name, len(name) if name else size)
 
 
 @syscall("fd int")
@@ -73,6 +113,7 @@ class AddressResult:
 
     def __init__(self, process: "Process", address: int, size_address: int) -> None:
         self.memory, self.address, self.size_address = process.memory, address, size_address
+        self.names = process.socket_names
         self.room = INT.unpack(self.memory.read(size_address, 4))[0] if address else 0
         if self.room < 0:
             raise SyscallError(EINVAL)
@@ -83,6 +124,9 @@ class AddressResult:
         """Store it where the guest wants it, if it does."""
         if self.contents is not None and self.size is not None:
             size = INT.unpack(self.size.raw)[0]
+            name = self.names.get(self.contents.raw[:size].rstrip(b"\0"))
+            if name is not None:
+                self.contents, size = host.filled(name), len(name)
             self.memory.write(self.address, self.contents.raw[: min(size, self.room)])
             self.memory.write(self.size_address, INT.pack(size))
 
@@ -132,9 +176,9 @@ def sending(process: "Process", flags: int, name: str, *arguments: host.Argument
 def sys_sendto(process: "Process", fd: int, address: int, size: int, flags: int, to: int, to_size: int) -> int:
     data = view(process.memory, address, size, READ)
     receiver = read_address(process, to, to_size) if to else None
-    return sending(
-        process, flags, "sendto", fd, process.memory.base + address, len(data), flags, receiver, to_size if to else 0
-    )
+    start = process.memory.base + address
+    with confined(process, receiver) as name:
+        return sending(process, flags, "sendto", fd, start, len(data), flags, name, len(name) if name else 0)
 
 
 @syscall("fd out_data size int address address")
@@ -182,6 +226,11 @@ class Message:
         contents = self.memory.read(address, size) if address and permissions == READ else b""
         return host.filled(contents.ljust(size, b"\0"))
 
+    def send_to(self, name: bytes) -> None:
+        """Another receiver."""
+        self.host_name = host.filled(name)
+        NAME_AND_SIZE.pack_into(self.header, 0, ctypes.addressof(self.host_name), len(name))
+
     def write_back(self) -> None:
         """What recvmsg changes: sender, control messages, their sizes, flags."""
         _, name_size, _, _, _, control_size, flags = MSGHDR.unpack(self.header.raw)
@@ -196,7 +245,10 @@ class Message:
 @syscall("fd address int")
 def sys_sendmsg(process: "Process", fd: int, address: int, flags: int) -> int:
     message = Message(process, address, READ)
-    return sending(process, flags, "sendmsg", fd, message.header, flags)
+    with confined(process, message.host_name.raw or None) as name:
+        if name is not None and name != message.host_name.raw:
+            message.send_to(name)
+        return sending(process, flags, "sendmsg", fd, message.header, flags)
 
 
 @syscall("fd address uint int")
