@@ -131,8 +131,8 @@ class Here:
         if kind == "handlers":
             return True, handlers_of(self.worker.guest.name, *arguments, memory)
         try:
-            if kind == "calls":
-                return True, self.worker.calls(*arguments)
+            if kind in ("calls", "refill"):
+                return True, getattr(self.worker, kind)(*arguments)
             return True, self.worker.region(*arguments)
         except VmjitError as error:
             return False, str(error)

@@ -6,14 +6,14 @@ from dataclasses import replace
 from itertools import count
 
 import pytest
-from machines import CODE, NO_CACHE, PAGE, Here, assemble, registers, set_registers, worker_for
+from machines import CODE, NO_CACHE, PAGE, Here, assemble, harts, registers, set_registers, worker_for
 
 from vmjit.debug import Settings
 from vmjit.engine.hart import Hart, Stop, Tier
 from vmjit.errors import SettingsError
 from vmjit.guest import get
 from vmjit.ir.exits import ExitReason
-from vmjit.memory.address_space import AddressSpace
+from vmjit.memory.address_space import READ, WRITE, AddressSpace
 from vmjit.memory.bus import Bus
 from vmjit.memory.mmu import PTE_A, PTE_D, PTE_R, PTE_U, PTE_V, PTE_W, PTE_X, SV39, SV48, Translation
 
@@ -322,3 +322,51 @@ def test_users_and_supervisors() -> None:
 def test_a_machine_needs_a_tlb() -> None:
     with AddressSpace() as space, pytest.raises(SettingsError, match="memory='tlb'"):
         Hart(get("riscv64"), Bus(space), Here(worker_for("riscv64")), NO_CACHE, Settings())  # type: ignore[arg-type]
+
+
+# Processes whose guest handles SIGSEGV: only regions look addresses up.
+
+FAULTING = """
+again:
+    addi a2, a2, 3
+    ld t0, 0(a0)
+    addi a0, a0, 8
+    xor a3, a3, a2
+    bne a0, a1, @again
+    ecall
+"""
+
+
+def test_registers_are_exact_where_regions_look_addresses_up() -> None:
+    """At a fault in the middle of a hot loop; made accessible, the loop goes on."""
+    with harts(assemble(FAULTING, CODE, "riscv64"), Tier.JIT, guest="riscv64") as hart:
+        hart.make_precise(files=False)
+        assert (hart.region_memory, hart.shared.precise) == ("tlb", False) and hart.tlb is not None
+        data = 0x20_0000
+        hart.memory.map(data, 2 * PAGE, READ | WRITE)
+        set_registers(hart, x10=data, x11=data + 2 * PAGE, x12=0, x13=0)
+        assert hart.run().reason is ExitReason.SYSCALL and hart.counters.regions
+        count = 2 * PAGE // 8
+        assert registers(hart)["x12"] == 3 * count
+        hart.memory.protect(data + PAGE, PAGE, 0)
+        set_registers(hart, pc=CODE, x10=data, x11=data + 2 * PAGE, x12=0, x13=0)
+        before = registers(hart)["instret"]
+        assert hart.run() == Stop(ExitReason.FAULT, CODE + 4, data + PAGE)
+        found = registers(hart)
+        assert (found["x10"], found["x12"]) == (data + PAGE, 3 * (PAGE // 8 + 1))
+        assert found["instret"] - before == 5 * PAGE // 8 + 1
+        hart.memory.protect(data + PAGE, PAGE, READ)
+        assert hart.run().reason is ExitReason.SYSCALL
+        assert registers(hart)["x12"] == 3 * count
+
+
+def test_another_thread_may_take_rights_away_behind_a_lookup() -> None:
+    with harts(assemble(FAULTING, CODE, "riscv64"), Tier.JIT, guest="riscv64") as hart:
+        hart.make_precise(files=False)
+        other = hart.sibling()
+        assert (hart.region_memory, hart.shared.precise) == ("flat", True)
+        other.end()
+    with harts(assemble(FAULTING, CODE, "riscv64"), Tier.JIT, guest="riscv64") as hart:
+        hart.make_precise(files=False)
+        hart.make_precise(files=True)
+        assert (hart.region_memory, hart.shared.precise) == ("flat", True)

@@ -119,6 +119,7 @@ class Shared:
         self.mapped: list[tuple[int, int]] = []  # start and size of what changed since those were looked for
         self.recalling = allocate_lock()  # held by who looks
         self.precise = False  # regions have all registers in the state at each access
+        self.handles_faults = False  # the guest does
         self.looks_up = False  # regions look addresses up in a TLB, handlers do not
         self.calls: Calls | None = None  # that native code is to make, once it pays
         self.groups: set[int] = set()  # of handlers that are there
@@ -179,8 +180,6 @@ class Hart:
         self.words = state.words
         self.mmu: Mmu | None = None
         self.memory = self._reach(self.physical)
-        if self.shared.looks_up:
-            self._add_tlb(state).follow(self.space)
         self.interrupts = Interrupts(self.native, state)
         self._handlers: dict[ExitReason, Callable[[int, int], Stop | None]] = {
             ExitReason.LIMIT: self._limited,
@@ -203,6 +202,8 @@ class Hart:
         made._take_state(self.native.add_state(self.state))
         made.words[self._instret] = 0
         self.native.set_heat(self._threshold)
+        if self.shared.handles_faults:
+            self.make_precise()
         return made
 
     def begin(self) -> None:
@@ -342,14 +343,17 @@ class Hart:
         """From now on all registers are exact at a fault, because the guest may look at them; the guest is not running.
 
         Without it, pc and address are exact, and registers that a region holds are those of its entry. Regions look
-        addresses up in a TLB then, and leave before an access that would fault. Behind every lookup may be a page of a
-        file that got shorter, so where that is to be exact, too (`files`), regions have all registers in the state at
-        each access, which takes twice the time.
+        addresses up in a TLB then, and leave before an access that would fault. Behind a lookup may be a page of a file
+        that got shorter, or one whose rights another thread takes away just then: where that is to be exact, too
+        (`files`, or there are threads), regions have all registers in the state at each access, which takes twice the
+        time.
         """
         shared = self.shared
-        if shared.precise or (not files and (shared.looks_up or self.settings.memory == "tlb")):
+        shared.handles_faults = True
+        behind = files or len(self.native.states) > 1
+        if shared.precise or (not behind and (shared.looks_up or self.settings.memory == "tlb")):
             return
-        shared.precise = files or not self._look_up()
+        shared.precise = behind or not self._look_up()
         self.regions.clear()
         self.forget_asked()
         self.native.set_heat(self._threshold)
