@@ -42,6 +42,7 @@ TIERS = {
     "jit": (*VMJIT, "--tier", "jit", "--sync"),
     "jit-loaded": (*VMJIT, "--tier", "jit", "--sync"),
     "auto": (*VMJIT, "--tier", "auto"),
+    "tlb": (*VMJIT, "--tier", "jit", "--sync", "--memory", "tlb"),
     "qemu": ("qemu-riscv64",),
 }
 OURS = tuple(tier for tier in TIERS if tier != "qemu")
