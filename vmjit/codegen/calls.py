@@ -3,7 +3,8 @@
 Each system call of guest code comes here, with the slot of the instruction after it. A call of the table whose
 arguments are surely in order is made to the host, which sees guest memory at its own addresses and so finds itself what
 is not mapped or protected; then the guest goes on. Everything else leaves with reason SYSCALL, as if nothing had been
-tried, and the world makes the call; EINTR as argument says that a signal has interrupted it. A fault of this code in guest memory means the same.
+tried, and the world makes the call; with EINTR as argument it was made, and a signal has interrupted it. A fault of this
+code in guest memory means the same as what is not tried.
 
 `descriptors` points to a byte for each descriptor that may be used here, `clock` to the C library's clock_gettime,
 which needs no system call for most clocks, `gate` to the function of codegen/interrupts.py; they are filled in by
