@@ -3,7 +3,7 @@
 Each system call of guest code comes here, with the slot of the instruction after it. A call of the table whose
 arguments are surely in order is made to the host, which sees guest memory at its own addresses and so finds itself what
 is not mapped or protected; then the guest goes on. Everything else leaves with reason SYSCALL, as if nothing had been
-tried, and the world makes the call; with EINTR as argument it was made, and a signal has interrupted it. A fault of this
+tried, and the world makes the call; with EINTR as argument it was made, and a signal interrupted it. A fault of this
 code in guest memory means the same as what is not tried.
 
 `descriptors` points to a byte for each descriptor that may be used here, `clock` to the C library's clock_gettime,
