@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import statistics
-from itertools import product
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -22,8 +21,10 @@ SHAPES = {"straight": guests.straight, "loopy": guests.loopy}
 SIZES = (10, 50, 100, 500, 1000, 5000)
 LARGEST = 500  # instructions of a region, as in a run
 REPETITIONS = 5
-FEW = 2  # repetitions for what is larger, which takes seconds
-MOST_LOOPY = 1000  # instructions: 5000 take minutes on commits whose passes/hoist.py was slow; asv measures these, too
+FEW = 2  # repetitions for what is larger, which takes seconds, and comes later
+# Microseconds for an instruction beyond which nothing larger of that shape is compiled: asv measures also commits whose
+# passes/hoist.py took minutes for 5000 instructions of loopy code.
+TOO_SLOW = 10_000
 LEVELS = (0, 1, 2, 3)  # of LLVM's code generation; regions are made at level 2
 
 Measured = dict[str, float]  # us per guest instruction of each stage; counts for the region as a whole
@@ -49,8 +50,10 @@ class Bench:
 
     def measure(self, pc: int, code: Code, limit: int) -> Measured:
         """Compile the region around `pc` a few times; medians of the durations, and the counts."""
-        times = REPETITIONS if limit <= LARGEST else min(FEW, REPETITIONS)
-        runs = [self.once(pc, code, limit) for _ in range(times + 1)][1:]  # the first pays for tables and traits
+        if limit > LARGEST:
+            runs = [self.once(pc, code, limit) for _ in range(FEW)]
+        else:
+            runs = [self.once(pc, code, limit) for _ in range(REPETITIONS + 1)][1:]  # the first pays for tables, traits
         return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
 
     def once(self, pc: int, code: Code, limit: int) -> Measured:
@@ -120,17 +123,15 @@ def kernel_code(kernel: guests.Kernel) -> tuple[int, Code]:
     return elf.symbols(str(kernel.elf)).address(kernel.function), code
 
 
-def shapes() -> list[tuple[str, int]]:
-    """Which generated code is compiled."""
-    return [(shape, size) for shape, size in product(SHAPES, SIZES) if shape == "straight" or size <= MOST_LOOPY]
-
-
 def setup_cache() -> dict[str | tuple[str, int], Measured]:
     """All regions are compiled in one process: asv runs this once for a commit, and the benchmarks only look up."""
     bench = Bench()
     measured: dict[str | tuple[str, int], Measured] = {}
-    for shape, size in shapes():
-        measured[shape, size] = bench.measure(guests.CODE, Code.of(guests.CODE, SHAPES[shape](size)), size)
+    for shape, make in SHAPES.items():
+        for size in SIZES:
+            found = measured[shape, size] = bench.measure(guests.CODE, Code.of(guests.CODE, make(size)), size)
+            if found["all"] > TOO_SLOW:
+                break
     for kernel in guests.SAMPLE.values():
         pc, code = kernel_code(kernel)
         measured[kernel.name] = bench.measure(pc, code, LARGEST)
@@ -141,16 +142,15 @@ def setup_cache() -> dict[str | tuple[str, int], Measured]:
     return measured
 
 
-setup_cache.timeout = 900  # seconds: large regions take some, five times over, and machines are busy
+setup_cache.timeout = 1800  # seconds: large regions take some, and machines are busy
 
 
 class Stages:
     """Microseconds per guest instruction of one stage of compiling generated code of some size.
 
-    `straight` code has no branch; in `loopy` code, of which there are 1000 at most, one instruction in eight is one,
-    every other backwards. `form` decodes and follows the control flow, `load` reads the finished code and copies it to
-    its place, `all` is the sum. Medians of a few compilations in one process; trace, passes and lower are Python, the
-    others LLVM.
+    `straight` code has no branch; in `loopy` code one instruction in eight is one, every other backwards. `form`
+    decodes and follows the control flow, `load` reads the finished code and copies it to its place, `all` is the sum.
+    Medians of a few compilations in one process; trace, passes and lower are Python, the others LLVM.
     """
 
     params = (list(SHAPES), list(SIZES), list(STAGES))

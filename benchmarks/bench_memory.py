@@ -31,7 +31,7 @@ LOADS, STORES = {1: "lbu", 2: "lhu", 4: "lwu", 8: "ld"}, {1: "sb", 2: "sh", 4: "
 STRIDE = 72  # bytes: another cache line each time, and eight fit into the offset of an instruction
 OFFSETS = 1024  # of random accesses: a table of 4 kB in front of the 16 kB that they go to
 BUFFER = 16 << 10
-WIDTH_ACCESSES = 10_000_000
+WIDTH_ACCESSES, WIDTH_TIMES = 1_000_000, 40  # a few ms, often enough for some with nothing else going on
 
 BULK_SIZES = {"256 B": 256, "1 KiB": 1 << 10, "4 KiB": 4 << 10, "64 KiB": 64 << 10, "16 MiB": 16 << 20}
 BULK_BYTES = 64 << 20  # that a measurement moves, or BULK_CALLS if these are more
@@ -100,20 +100,27 @@ class Widths(InCode):
 
     `sequential` goes on by the width, `strided` by 72 bytes; `random` takes the offset from a table, which costs a load
     and an addition of its own. What is `unaligned` lies one byte behind an address that is a multiple of the width; one
-    byte is never unaligned. The program's own way, flat memory, is the only one there is.
+    byte is never unaligned. Programs run in `flat` memory unless told otherwise; behind the `tlb` each access looks up
+    its page.
     """
 
-    params = (["read", "write"], [1, 2, 4, 8], ["sequential", "strided", "random"], ["aligned", "unaligned"])
-    param_names = ("access", "bytes", "order", "alignment")
+    params = (
+        ["read", "write"],
+        [1, 2, 4, 8],
+        ["sequential", "strided", "random"],
+        ["aligned", "unaligned"],
+        ["flat", "tlb"],
+    )
+    param_names = ("access", "bytes", "order", "alignment", "memory")
     unit = "ns per access"
     version = "1"
 
-    def setup(self, cache: str, access: str, width: int, order: str, alignment: str) -> None:
+    def setup(self, cache: str, access: str, width: int, order: str, alignment: str, memory: str) -> None:
         if width == 1 and alignment == "unaligned":
             raise NotImplementedError
 
-    def track_access(self, cache: str, access: str, width: int, order: str, alignment: str) -> float:
-        return measure_width(access, width, order, alignment == "unaligned", WIDTH_ACCESSES, cache)
+    def track_access(self, cache: str, access: str, width: int, order: str, alignment: str, memory: str) -> float:
+        return measure_width(access, width, order, alignment == "unaligned", memory, WIDTH_ACCESSES, cache)
 
 
 def width_loop(access: str, width: int, order: str) -> tuple[bytes, int]:
@@ -129,7 +136,9 @@ def width_loop(access: str, width: int, order: str) -> tuple[bytes, int]:
     return walks([line.format(o=step * i) for i in range(UNROLLED) for line in body], step * UNROLLED), step
 
 
-def measure_width(access: str, width: int, order: str, unaligned: bool, accesses: int, cache: str) -> float:
+def measure_width(
+    access: str, width: int, order: str, unaligned: bool, memory: str, accesses: int, cache: str
+) -> float:
     """Nanoseconds for each access."""
     code, step = width_loop(access, width, order)
     # Random accesses walk over the table in front of the data, the others over the data.
@@ -137,7 +146,7 @@ def measure_width(access: str, width: int, order: str, unaligned: bool, accesses
     size -= size % (step * UNROLLED)
     rounds = max(1, accesses * step // size)
     shift = int(unaligned)
-    with guests.hart(code, "jit", cache, data=4 * OFFSETS + BUFFER + PAGE) as hart:
+    with guests.hart(code, "jit", cache, 4 * OFFSETS + BUFFER + PAGE, memory) as hart:
         hart.memory.write(guests.DATA, offsets(width))
         if order != "random":
             start += shift
@@ -145,7 +154,7 @@ def measure_width(access: str, width: int, order: str, unaligned: bool, accesses
         registers = {"x10": start, "x11": start + size, "x13": start, "x12": start, "x15": data, "x6": 0}
         for _ in range(2):  # the second time everything is compiled
             guests.call(hart, x14=1, **registers)
-        seconds = guests.best(lambda: guests.call(hart, x14=rounds, **registers))
+        seconds = guests.best(lambda: guests.call(hart, x14=rounds, **registers), WIDTH_TIMES)
     return seconds / (rounds * size // step) * 1e9
 
 

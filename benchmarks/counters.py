@@ -21,6 +21,9 @@ ROUNDS = 3  # at least
 SIZES = (100, 500)  # instructions of generated code
 # `syscalls` reads the clock, and takes another way when a second is over.
 KERNELS = [name for name in guests.KERNELS if name != "syscalls"]
+# Those that run behind a TLB as well, which is so small that each misses: loops, calls, addresses at random.
+TRANSLATED = ("sieve", "quicksort", "stream", "hash")
+TLB = ("entries=16",)
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ COUNTERS = {
     "exits": Counter("returns to the host from compiled and interpreted code, of any kind"),
     "ir operations": Counter("left of a region after all passes"),
     "llvm lines": Counter("that a region is lowered to"),
+    "tlb misses": Counter("of the entries of the TLB that a kernel runs behind"),
+    "tlb walks": Counter("those of which no victim was the page"),
 }
 
 
@@ -54,6 +59,22 @@ def of_run(kernel: guests.Kernel, cache: str) -> dict[str, int]:
             "compiled instructions": counters.compiled_instructions,
             "code bytes": counters.code_bytes,
             "exits": counters.exits.total(),
+        }
+
+
+def of_translated(kernel: guests.Kernel, cache: str) -> dict[str, int]:
+    """The counters of a whole run behind a small TLB."""
+    settings = {"memory": "tlb", "tlb": TLB}
+    with guests.machine(kernel, max(ROUNDS, kernel.rounds // PORTION), "auto", cache, **settings) as machine:
+        result = machine.run()
+        assert result.status == 0, result
+        statistics = machine.hart.tlb.statistics()
+        return {
+            "guest instructions": machine.hart.instructions,
+            "code bytes": machine.hart.counters.code_bytes,
+            "exits": machine.hart.counters.exits.total(),
+            "tlb misses": statistics.misses,
+            "tlb walks": statistics.walks,
         }
 
 
@@ -75,7 +96,11 @@ def of_runs(names: list[str]) -> Counts:
     """The counters of runs of some kernels."""
     with tempfile.TemporaryDirectory() as cache:
         guests.run_vmjit(guests.HELLO, cache=cache)
-        return {name: of_run(guests.KERNELS[name], cache) for name in names}
+        found = {name: of_run(guests.KERNELS[name], cache) for name in names}
+        if guests.has_tlb():
+            translated = [guests.KERNELS[name] for name in names if name in TRANSLATED]
+            found |= {f"{kernel.name} behind a TLB": of_translated(kernel, cache) for kernel in translated}
+        return found
 
 
 if __name__ == "__main__":

@@ -17,12 +17,14 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vmjit.debug import Settings
     from vmjit.engine.hart import Hart
     from vmjit.machine import Machine
     from vmjit.memory.address_space import AddressSpace
+    from vmjit.memory.bus import Bus
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "benchmarks" / "kernels"
@@ -103,6 +105,12 @@ SAMPLE = {name: KERNELS[name] for name in ("sieve", "xorshift", "fib", "md5", "n
 CODE = 0x10000  # where it lies
 DATA = 0x1000000  # where a0 points to
 PAGE = 4096
+# Of a hart behind a page table, addresses that are both virtual and physical.
+TABLES = 0x100000
+DEVICES = 0x10000000  # two pages for them
+LOW_RAM = DEVICES
+PAGED = 0x40000000  # data, at the start of a page of 1 GiB
+PTE_POINTER, PTE_LEAF = 0x1, 0xCF  # V; V, R, W, X, A and D
 SEED = 20240501
 _SCRATCH = ("t0", "t1", "t2", "a2", "a3", "a4", "a5", "s2", "s3", "s4")
 _TEMPLATES = (  # about as often as in the kernels; a0 is the address of data
@@ -205,14 +213,14 @@ def silenced() -> Iterator[None]:
         os.close(null)
 
 
-def machine(kernel: Kernel, rounds: int, tier: str, cache: str, **settings: bool) -> AbstractContextManager[Machine]:
+def machine(kernel: Kernel, rounds: int, tier: str, cache: str, **settings: Any) -> AbstractContextManager[Machine]:
     """A kernel about to run."""
     return program_machine(kernel.elf, [str(rounds)], tier, cache, **settings)
 
 
 @contextmanager
 def program_machine(
-    program: Path, arguments: Sequence[str], tier: str, cache: str, **settings: bool
+    program: Path, arguments: Sequence[str], tier: str, cache: str, **settings: Any
 ) -> Iterator[Machine]:
     """A program about to run; compilation is waited for, so that the same code is compiled each time."""
     from vmjit.debug import Settings
@@ -229,25 +237,120 @@ def program_machine(
 
 
 @contextmanager
-def hart(code: bytes, tier: str, cache: str, data: int = 4096) -> Iterator[Hart]:
+def hart(
+    code: bytes, tier: str, cache: str, data: int = 4096, memory: str = "flat", tlb: tuple[str, ...] = ()
+) -> Iterator[Hart]:
     """A hart with `code` at CODE and `data` bytes at DATA, without a process around it."""
+    with harts(1, code, tier, cache, data, memory, tlb) as (made,):
+        yield made
+
+
+@contextmanager
+def harts(
+    count: int, code: bytes, tier: str, cache: str, data: int = 4096, memory: str = "flat", tlb: tuple[str, ...] = ()
+) -> Iterator[list[Hart]]:
+    """Harts that share all memory: `code` at CODE and `data` bytes at DATA."""
+    from vmjit.memory.address_space import AddressSpace
+
+    with AddressSpace() as space, _harts([space] * count, tier, cache, _settings(cache, memory, tlb)) as made:
+        _load(space, code, data)
+        yield made
+
+
+@contextmanager
+def paged_hart(
+    code: bytes, tier: str, cache: str, mode: str, data: int, level: int = 0, tlb: tuple[str, ...] = (), frames: int = 0
+) -> Iterator[Hart]:
+    """A hart of a machine that translates by `mode`: `code` at CODE, `data` bytes at PAGED, by pages of some level.
+
+    All lie where their virtual addresses say, but for data by pages of 4 KiB that are in so many frames by turns. At
+    DEVICES there is nothing yet.
+    """
+    from vmjit.memory.address_space import AddressSpace
+    from vmjit.memory.bus import Bus
+    from vmjit.memory.mmu import Translation
+
+    with AddressSpace() as space:
+        bus = Bus(space)
+        bus.add_ram(0, LOW_RAM)
+        size = PAGE << 9 * level
+        bus.add_ram(PAGED, frames * PAGE or data + -data % size)
+        with _harts([bus], tier, cache, _settings(cache, "tlb", tlb)) as (made,):
+            space.write(CODE, code)
+            table = PageTable(space, Translation(mode, TABLES).levels)
+            if table.levels:
+                for start in range(CODE, CODE + len(code), PAGE):
+                    table.map(start, start)
+                table.map(DEVICES, DEVICES)
+                table.map(DEVICES + PAGE, DEVICES + PAGE)
+                for start in range(0, data, size):
+                    table.map(PAGED + start, PAGED + (start % (frames * PAGE) if frames else start), level)
+            made.set_translation(Translation(mode, TABLES))
+            yield made
+        bus.frames.close()
+
+
+@dataclass
+class PageTable:
+    """Page tables in memory from TABLES on; pages have all rights of the supervisor, and were accessed and written."""
+
+    space: AddressSpace
+    levels: int
+    count: int = 1  # tables that there are
+
+    def map(self, vaddr: int, paddr: int, level: int = 0) -> None:
+        """Let a page of 4 KiB, of 2 MiB (level 1) or of 1 GiB (level 2) lie at a physical address."""
+        table = TABLES
+        for above in range(self.levels - 1, level, -1):
+            at = table + (vaddr >> 12 + 9 * above) % 512 * 8
+            word = int.from_bytes(self.space.read(at, 8), "little")
+            if not word:
+                word = TABLES + self.count * PAGE >> 2 | PTE_POINTER
+                self.space.write(at, word.to_bytes(8, "little"))
+                self.count += 1
+            table = word >> 10 << 12
+        entry = table + (vaddr >> 12 + 9 * level) % 512 * 8
+        self.space.write(entry, (paddr >> 2 | PTE_LEAF).to_bytes(8, "little"))
+
+
+def has_tlb() -> bool:
+    """Whether this vmjit reaches memory through a TLB if it is told to."""
     from vmjit.debug import Settings
+
+    return hasattr(Settings, "memory")
+
+
+def _settings(cache: str, memory: str, tlb: tuple[str, ...]) -> Settings:
+    """NotImplementedError, which asv takes for a figure that there is not, where vmjit has no TLB yet."""
+    from vmjit.debug import Settings
+
+    if memory == "flat":
+        return Settings(cache_dir=cache)
+    if not has_tlb():
+        raise NotImplementedError
+    return Settings(cache_dir=cache, memory=memory, tlb=tlb)
+
+
+@contextmanager
+def _harts(memories: Sequence[AddressSpace | Bus], tier: str, cache: str, settings: Settings) -> Iterator[list[Hart]]:
+    """Harts that wait for what is compiled, and share a worker."""
     from vmjit.engine.cache import Cache
     from vmjit.engine.hart import Hart, Tier
     from vmjit.engine.service import Service
     from vmjit.guest import get
-    from vmjit.memory.address_space import AddressSpace
 
-    guest, settings = get("riscv64"), Settings(cache_dir=cache)
+    guest = get("riscv64")
     service = Service(guest.name, cache, settings.for_child(), set(), set())
-    with AddressSpace() as memory:
-        made = Hart(guest, memory, service, Cache(cache, guest.name), settings, tier=Tier(tier), sync=True)
-        _load(memory, code, data)
-        try:
-            yield made
-        finally:
-            service.close()
-            made.close()
+    kept = Cache(cache, guest.name)
+    made = [Hart(guest, memory, service, kept, settings, tier=Tier(tier), sync=True) for memory in memories]
+    try:
+        yield made
+    finally:
+        service.close()
+        for one in reversed(made):  # each puts back the handlers of signals that it found
+            if getattr(one, "tlb", None) is not None:
+                one.tlb.close()
+            one.close()
 
 
 def _load(memory: AddressSpace, code: bytes, data: int) -> None:

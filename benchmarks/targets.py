@@ -101,23 +101,46 @@ BULK, MAPPED, PROFILE = (
     "bench_memory.Mapping.track_pages",
     "bench_run.Profile.track_seconds",
 )
+GUEST = "bench_translation"
+LOOKUPS, MISSES = f"{GUEST}.Lookups.track_load", f"{GUEST}.Misses.track_load"
 LARGE = ("64 KiB", "16 MiB")
 NUMPY = 0.8  # of the speed of numpy's own copy
 
 
-def throughput(access: str) -> Callable[[Results], float]:
+def throughput(access: str, memory: str) -> Callable[[Results], float]:
     """GiB/s of 8 bytes, of the slowest order and alignment."""
-    return lambda results: 8 / max(results.of(ACCESS, access, 8, ..., ...)) * 1e9 / (1 << 30)
+    return lambda results: 8 / max(results.of(ACCESS, access, 8, ..., ..., memory)) * 1e9 / (1 << 30)
 
 
-def no_dip(access: str) -> Callable[[Results], float]:
+def no_dip(access: str, memory: str) -> Callable[[Results], float]:
     """Throughput of 8 bytes as a part of that of 4, one after another."""
 
     def measure(results: Results) -> float:
-        four, eight = (results.of(ACCESS, access, width, "sequential", "aligned")[0] for width in (4, 8))
+        four, eight = (results.of(ACCESS, access, width, "sequential", "aligned", memory)[0] for width in (4, 8))
         return 2 * four / eight
 
     return measure
+
+
+def widths() -> Iterator[Target]:
+    """How programs reach memory, and how machines do."""
+    for where, memory in (("", "flat"), (" behind a TLB", "tlb")):
+        for access in ("read", "write"):
+            about = f"guest {access}s of 8 bytes{where}, slowest order"
+            yield Target(about, 2, "GiB/s", throughput(access, memory), True)
+        for access in ("read", "write"):
+            about = f"throughput of 8-byte {access}s against 4-byte {access}s{where}"
+            yield Target(about, 1, "", no_dip(access, memory), True)
+
+
+def hit_rate(results: Results) -> float:
+    """Per cent, of the largest working set or whichever has the most walks."""
+    return 100 - max(results.of(f"{GUEST}.Sizes.track_walks", "80/20", ..., "default"))
+
+
+def side_by_side(loads: str) -> Callable[[Results], float]:
+    """Throughput of two harts by that of one."""
+    return lambda results: 2 / results.of(f"{GUEST}.Harts.track_two", loads)[0]
 
 
 def against_numpy(operation: str) -> Callable[[Results], float]:
@@ -147,10 +170,14 @@ TARGETS = (
         "",
         worst("bench_cache.Warm.track_compiled_by_second_run", ...),
     ),
-    Target("guest reads of 8 bytes, slowest order", 2, "GiB/s", throughput("read"), True),
-    Target("guest writes of 8 bytes, slowest order", 2, "GiB/s", throughput("write"), True),
-    Target("throughput of 8-byte reads against 4-byte reads", 1, "", no_dip("read"), True),
-    Target("throughput of 8-byte writes against 4-byte writes", 1, "", no_dip("write"), True),
+    *widths(),
+    Target("load that hits in the TLB, mean of sizes", 3, "ns", mean(LOOKUPS, "strided", ..., "within")),
+    Target("1000 loads that hit in the TLB, slowest size", 5, "us", worst(LOOKUPS, "strided", ..., "within")),
+    Target("load that walks a page table of 3 levels, slowest size of page", 60, "ns", worst(MISSES, "sv39", ...)),
+    Target("load that walks a page table of 4 levels, slowest size of page", 60, "ns", worst(MISSES, "sv48", ...)),
+    Target("hits of the TLB when 80 % of accesses go to 20 % of 64 to 4096 pages", 95, "%", hit_rate, True),
+    Target("throughput of two harts against one, loads that hit", 1.8, "", side_by_side("hits"), True),
+    Target("throughput of two harts against one, loads that miss", 1.8, "", side_by_side("misses"), True),
     Target("bulk read against a copy by numpy, from 64 KiB", NUMPY, "", against_numpy("read"), True),
     Target("bulk write against a copy by numpy, from 64 KiB", NUMPY, "", against_numpy("write"), True),
     Target("bulk copy against a copy by numpy, from 64 KiB", NUMPY, "", against_numpy("copy"), True),

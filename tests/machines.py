@@ -82,18 +82,18 @@ def request_for(code: bytes, at: int = CODE, start: int = CODE, cold: Container[
 
 
 @cache
-def worker_for(name: str) -> Worker:
-    return Worker(guest_named(name), NO_CACHE, Settings())
+def worker_for(name: str, memory: str = "flat") -> Worker:
+    return Worker(guest_named(name), NO_CACHE, Settings(memory=memory))
 
 
 @cache
-def interpreter_of(name: str) -> bytes:
-    return worker_for(name).interpreter()
+def interpreter_of(name: str, memory: str = "flat") -> bytes:
+    return worker_for(name, memory).interpreter()
 
 
 @cache
-def handlers_of(name: str, group: int) -> bytes:
-    return worker_for(name).handlers(group)
+def handlers_of(name: str, group: int, memory: str = "flat") -> bytes:
+    return worker_for(name, memory).handlers(group)
 
 
 class Here:
@@ -123,12 +123,13 @@ class Here:
     def answer(self, request: tuple[Any, ...]) -> tuple[bool, Any]:
         self.requests.append(request)
         kind, *arguments = request
+        memory = self.worker.settings.memory
         if kind == "interpreter":
-            return True, interpreter_of(self.worker.guest.name)
+            return True, interpreter_of(self.worker.guest.name, memory)
         if self.refuse:
             return False, self.refuse
         if kind == "handlers":
-            return True, handlers_of(self.worker.guest.name, *arguments)
+            return True, handlers_of(self.worker.guest.name, *arguments, memory)
         try:
             if kind == "calls":
                 return True, self.worker.calls(*arguments)

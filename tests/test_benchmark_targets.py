@@ -15,6 +15,7 @@ from benchmarks import targets  # noqa: E402
 MACHINE = {"cpu": "some processor", "num_cpu": "2", "os": "Linux 6", "ram": str(8 << 30), "version": 1}
 NAN = float("nan")
 DECODE, READY, WIDTHS = "bench_decode.Mix.track_decode", targets.READY, targets.ACCESS
+RATES, HARTS = "bench_translation.Sizes.track_walks", "bench_translation.Harts.track_two"
 
 
 def stored(folder: Path, commit: str, hours: int, **results: tuple[Any, list[list[str]]]) -> None:
@@ -59,11 +60,17 @@ def test_figures_are_found_by_parameters(folder: Path) -> None:
 
 
 def test_throughputs_and_quotients_follow_from_times() -> None:
-    times = {("read", 4, "sequential", "aligned"): 0.5, ("read", 8, "sequential", "aligned"): 2.0}
+    order = ("sequential", "aligned", "flat")
+    times = {("read", 4, *order): 0.5, ("read", 8, *order): 2.0, ("read", 8, "sequential", "aligned", "tlb"): 9.0}
+    rates = {("80/20", 64, "default"): 0.5, ("80/20", 4096, "default"): 2.0, ("80/20", 4096, 64): 90.0}
+    harts = {("hits",): 1.25}
     bulk = {(what, size): 10.0 for what in ("numpy", "copy") for size in targets.LARGE} | {("copy", "64 KiB"): 40.0}
-    results = targets.Results(MACHINE, "a", targets.datetime.now(), {WIDTHS: {**times}, targets.BULK: {**bulk}})
-    assert targets.throughput("read")(results) == pytest.approx(8 / 2 * 1e9 / 2**30)
-    assert targets.no_dip("read")(results) == 0.5
+    figures = {WIDTHS: times, targets.BULK: bulk, RATES: rates, HARTS: harts}
+    results = targets.Results(MACHINE, "a", targets.datetime.now(), {name: {**one} for name, one in figures.items()})
+    assert targets.throughput("read", "flat")(results) == pytest.approx(8 / 2 * 1e9 / 2**30)
+    assert targets.no_dip("read", "flat")(results) == 0.5
+    assert targets.hit_rate(results) == 98
+    assert targets.side_by_side("hits")(results) == 1.6
     assert targets.against_numpy("copy")(results) == 0.25
 
 

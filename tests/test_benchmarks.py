@@ -43,8 +43,13 @@ SMALL = {  # constants of the modules that say how much work is measured
         **{"PROFILES": 1, "RUNS_BEFORE": {"cold": 0, "warm": 1, "hot": 1}},
     },
     "bench_system": {"NATIVE_CALLS": 6000, "PYTHON_CALLS": 6000, "SIGNALS": 20, "MAPPINGS": 20, "ATOMICS": 1000},
+    "bench_tlb": {"CALLS": 1000, "TRANSLATIONS": 100, "ROUNDS": 1},
+    "bench_translation": {
+        **{"HITS": 1000, "MISSES": 1000, "TIMES": 1, "DRAWS": 1000, "FLUSHES": 2, "TURNS": 1},
+        **{"DEVICE_ACCESSES": 80, "REGISTER_ACCESSES": 800},
+    },
 }
-MAY_BE_NOTHING = {"track_compiled_by_second_run"}
+MAY_BE_NOTHING = {"track_compiled_by_second_run", "track_walks"}
 KERNELS = ("xorshift", "stream")  # that the small work is done on
 SVG = {"svg": "http://www.w3.org/2000/svg"}
 SHORT = 3  # the argument of kernels in tests, as in their sources

@@ -11,6 +11,7 @@ EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
 LONGEST = 40  # lines
 OUTPUT = {  # something that the example says when it works
     "add_an_instruction": "a0 = 0xfffffffffffffffc",
+    "page_table": "through a page table | stopped by exception 13 on 0x140000000",
     "read_memory": "168 primes at 0x",
     "run_elf": "78498 primes below 1000000",
     "walk_stages": "define",

@@ -15,12 +15,13 @@ import vmjit
 ROOT = Path(vmjit.__file__).parent
 LAYERS = (
     ("errors", "debug"),
-    ("ir", "memory"),
+    ("ir",),
+    ("memory",),
     ("isa", "passes", "codegen", "loader"),
     ("guest", "jit"),
     ("engine",),
     ("linux",),
-    ("machine",),
+    ("machine", "board"),
     ("fuzz",),
     ("cli",),
     ("__init__", "__main__"),

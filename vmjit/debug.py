@@ -41,11 +41,15 @@ VARIABLES = {  # name: (option of `vmjit run` that does the same, what it holds)
     "VMJIT_SLOW_CALLS": ("",            "1: native code makes no system calls, each goes through Python"),
     "VMJIT_PASSES":     ("",            "passes to run, separated by commas, instead of the whole pipeline"),
     "VMJIT_PGO":        ("--pgo",       "off: learn nothing from earlier runs of the program"),
+    "VMJIT_MEMORY":     ("--memory",    "flat, or tlb: guest memory is reached through a software TLB"),
+    "VMJIT_TLB":        ("--tlb",       "its TLB: entries=4096,victims=8,policy=fifo|random|lru,prefetch,count (hits)"),
     "VMJIT_SYSROOT":    ("--sysroot",   "folder where absolute paths are looked for first, the dynamic linker's too"),
     "VMJIT_CACHE_DIR":  ("--cache-dir", "folder for compiled code; empty: none, as --no-cache"),
     "VMJIT_TRACEBACK":  ("",            "1: show where in vmjit an internal error happened"),
 }
 # fmt: on
+
+MEMORIES = ("flat", "tlb")
 
 _TRUTH = {"": False, "0": False, "no": False, "off": False, "1": True, "yes": True, "on": True}
 
@@ -56,11 +60,13 @@ class Settings:
     categories   what to dump
     ranges       guest addresses to dump, each (first, end)
     names        symbols to dump; with neither names nor ranges, everything is
+    memory       how guest memory is reached, one of MEMORIES
     log          absolute path of the file to dump to, None for stderr
     passes       names of the passes to run, None for all
     pgo          begin with the regions that the last run of the program ended with
     cache_dir    folder for compiled code, None for no cache
     slow_calls   native code makes no system calls itself
+    tlb          the TLB's shape, as memory.tlb.geometry reads it, and whether its hits are counted
     sysroot      absolute path of the folder where the guest's absolute paths are looked for first, None for none
     """
 
@@ -69,24 +75,28 @@ class Settings:
         "categories",
         "check",
         "log",
+        "memory",
         "names",
         "passes",
         "pgo",
         "ranges",
         "slow_calls",
         "sysroot",
+        "tlb",
         "verify",
     )
     cache_dir: str | None
     categories: frozenset[str]
     check: bool
     log: str | None
+    memory: str
     names: frozenset[str]
     passes: tuple[str, ...] | None
     pgo: bool
     ranges: tuple[tuple[int, int], ...]
     slow_calls: bool
     sysroot: str | None
+    tlb: tuple[str, ...]
     verify: bool
 
     def __init__(
@@ -96,15 +106,19 @@ class Settings:
         categories: frozenset[str] = frozenset(),
         check: bool = False,
         log: str | None = None,
+        memory: str = "flat",
         names: frozenset[str] = frozenset(),
         passes: tuple[str, ...] | None = None,
         pgo: bool = True,
         ranges: tuple[tuple[int, int], ...] = (),
         slow_calls: bool = False,
         sysroot: str | None = None,
+        tlb: tuple[str, ...] = (),
         verify: bool = False,
     ) -> None:
-        values = (cache_dir, categories, check, log, names, passes, pgo, ranges, slow_calls, sysroot, verify)
+        values = (
+            *(cache_dir, categories, check, log, memory, names, passes, pgo, ranges, slow_calls, sysroot, tlb, verify),
+        )
         for name, value in zip(self.__slots__, values, strict=True):
             object.__setattr__(self, name, value)
 
@@ -127,6 +141,8 @@ class Settings:
         pgo: bool | None = None,
         cache_dir: str | None = None,
         sysroot: str | None = None,
+        memory: str | None = None,
+        tlb: str | None = None,
     ) -> Settings:
         """What the variables say, where no argument says otherwise. Raises SettingsError."""
         variables = os.environ if environment is None else environment
@@ -144,12 +160,14 @@ class Settings:
             categories=_categories(text("VMJIT_DUMP", dump)),
             check=truth("VMJIT_CHECK", check),
             log=_absolute(log),
+            memory=_memory(text("VMJIT_MEMORY", memory)),
             names=names,
             passes=_items(text("VMJIT_PASSES", passes)) or None,
             pgo=_truth("VMJIT_PGO", variables.get("VMJIT_PGO", "on")) if pgo is None else pgo,
             ranges=ranges,
             slow_calls=truth("VMJIT_SLOW_CALLS", None),
             sysroot=_absolute(text("VMJIT_SYSROOT", sysroot)),
+            tlb=_items(text("VMJIT_TLB", tlb)),
             verify=truth("VMJIT_VERIFY", verify),
         )
 
@@ -164,6 +182,11 @@ class Settings:
         values = {name: getattr(self, name) for name in self.__slots__}
         return Settings(**{**values, "names": frozenset(), "ranges": (*self.ranges, *ranges)})
 
+    def with_memory(self, memory: str) -> Settings:
+        """The same settings with another of MEMORIES."""
+        values = {name: getattr(self, name) for name in self.__slots__}
+        return Settings(**{**values, "memory": memory})
+
     def for_child(self) -> dict[str, str | bool]:
         """Arguments of `from_environment` that give a child process the same settings, but for symbols."""
         ranges = [f"{first:#x}-{end:#x}" for first, end in self.ranges]
@@ -174,12 +197,24 @@ class Settings:
             "verify": self.verify,
             "passes": self.passes_text,
             "cache_dir": self.cache_dir or "",
+            "memory": self.memory,
+            "tlb": ",".join(self.tlb),
         }
 
     @property
     def passes_text(self) -> str:
         """The passes as the variable names them; empty for all."""
         return ",".join(self.passes or ())
+
+    @property
+    def counts_hits(self) -> bool:
+        """Whether code is made that counts how often the TLB has an entry."""
+        return self.memory == "tlb" and "count" in self.tlb
+
+    @property
+    def model(self) -> str:
+        """What memory accesses are made to: code of different ones does not mix."""
+        return f"{self.memory}-count" if self.counts_hits else self.memory
 
     def wants(self, category: str) -> bool:
         """Whether a category (with a pass's name: `ir.fold`) is to be dumped."""
@@ -226,6 +261,12 @@ def _truth(name: str, text: str) -> bool:
     if text.lower() not in _TRUTH:
         raise SettingsError(f"{name}={text}: neither 0 nor 1")
     return _TRUTH[text.lower()]
+
+
+def _memory(text: str) -> str:
+    if (text or "flat") not in MEMORIES:
+        raise SettingsError(f"memory {text!r} is none of {', '.join(MEMORIES)}")
+    return text or "flat"
 
 
 def _categories(text: str) -> frozenset[str]:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from _thread import allocate_lock
+from _thread import allocate_lock, get_ident
 from collections.abc import Callable, Mapping, Sequence
 from ctypes import addressof
 from dataclasses import dataclass
@@ -23,8 +23,9 @@ from vmjit.guest import GUEST, get
 from vmjit.ir.exits import ExitReason
 from vmjit.linux import Exited, Killed, Process, Thread, ThreadExited
 from vmjit.linux.native_calls import NATIVE_CALLS
-from vmjit.linux.outcome import RESTART
+from vmjit.linux.outcome import RESTART, Executed
 from vmjit.linux.paths import in_sysroot
+from vmjit.linux.processes import leave_program
 from vmjit.linux.sandbox import Root, Sandbox, enter_root
 from vmjit.linux.signal_frame import UserRegisters
 from vmjit.linux.signals import begin_thread, deliver, fault, hand_on, take_over
@@ -110,9 +111,12 @@ class Machine:
     env               the guest's environment, the host's by default
     sysroot           where absolute paths are looked for first, the dynamic linker's too; else that of the settings
     ignored_signals   that the program begins with ignoring, besides those that the host's process ignores
+    before            the one whose program executed this one, see `executed`; it is closed
     sandbox           what the program may not do; with a root `path` is one below it, and there is no sysroot
     max_instructions  the run stops at the first jump after that many of one thread
 
+    Where `goes_on` is set, a program that the guest executes is not another process of the host: run() returns, and
+    `executed` says what is to be run by a machine that is made with this one as `before`.
     `finish` ends the host's process: one that the guest forked from another thread than the first, when its guest has
     ended, and this one when the first thread waits for what nothing interrupts.
     """
@@ -132,6 +136,7 @@ class Machine:
         strace: TextIO | None = None,
         emulator_argv: Sequence[str] = (),
         ignored_signals: Sequence[int] = (),
+        before: Machine | None = None,
         sandbox: Sandbox | None = None,
     ) -> None:
         self.guest = get(GUEST)
@@ -149,7 +154,7 @@ class Machine:
         self.interpreter = None if linker is None else elf.load(linker, self.memory)
         self.symbols.bias = image.bias
         self.settings = settings.with_symbols(self.symbols.range) if settings.names else settings
-        self.process = Process(
+        self.process: Process = Process(
             self.memory,
             executable=path if root is None else os.path.join("/", execfn),
             sandbox=sandbox,
@@ -164,15 +169,10 @@ class Machine:
             unset_option="--unset" if emulator_argv else None,
             ignore_option="--ignore-signal" if emulator_argv else None,
             ignored=ignored_signals,
+            before=None if before is None else before.process,
         )
-        self.service = Service(
-            self.guest.name,
-            self.settings.cache_dir,
-            self.settings.for_child(),
-            self.process.hidden_children,
-            self.process.reserved_fds,
-        )
-        self.cache = Cache(self.settings.cache_dir, self.guest.name)
+        self.service: Service = self._service() if before is None else before.service
+        self.cache: Cache = Cache(self.settings.cache_dir, self.guest.name) if before is None else before.cache
         self.hart = _hart_class(self.settings)(
             self.guest,
             self.memory,
@@ -189,6 +189,8 @@ class Machine:
         self.result: Result | None = None  # once the guest is to end
         self.error: BaseException | None = None  # a defect that showed in a thread, to be raised by run()
         self.finish: Callable[[Result], object] | None = None
+        self.goes_on = False
+        self.executed: Executed | None = None
         self.statuses: dict[Thread, int] = {}  # with which single threads have ended
         self.is_concluding = False  # the leader has ended
         self.has_lost_threads = False  # some wait for what nothing interrupts
@@ -200,6 +202,12 @@ class Machine:
         except BaseException:  # terabytes of address space are reserved by now
             self.close()
             raise
+
+    def _service(self) -> Service:
+        settings, process = self.settings, self.process
+        return Service(
+            self.guest.name, settings.cache_dir, settings.for_child(), process.hidden_children, process.reserved_fds
+        )
 
     def _dynamic_linker(
         self, executable: elf.Executable, root: Root | None, sysroot: str | None
@@ -223,10 +231,11 @@ class Machine:
             image, hwcap=guest.hwcap, interpreter_base=0 if linker is None else linker.bias
         )
         process.flush_code = self.hart.code_changed
-        process.make_faults_precise = self.hart.make_precise
+        process.make_faults_precise = lambda signal: self.hart.make_precise(files=signal == SIGBUS)
         process.thread.registers = UserRegisters(words, guest.layout.word, guest.trap_sets)
         process.thread.interrupt = self.hart.interrupt
         process.new_thread = self._new_thread
+        process.may_go_on = self._may_go_on
         process.before_fork = self._lock_for_fork
         process.after_fork_in_parent = self._unlock_after_fork
         process.after_fork_in_child = self._begin_as_child
@@ -239,6 +248,10 @@ class Machine:
     def _wants_slow_calls(self) -> bool:
         """The reference evaluator makes no system calls, so it could not check what comes after one in a region."""
         return self.settings.slow_calls or self.settings.check
+
+    def _may_go_on(self) -> bool:
+        """Only what called run() can run another program; threads end best by ending the emulator, and a root stays."""
+        return self.goes_on and len(self.harts) == 1 and get_ident() == self.runner and self.process.root is None
 
     def _lock_for_fork(self) -> None:
         """What another thread holds while the process is copied would stay locked in the child for ever.
@@ -273,6 +286,7 @@ class Machine:
         """Run until the guest ends or is stopped."""
         began = perf_counter()
         mask = set_mask(None)
+        self.runner = get_ident()
         self.result, self.process.is_ending, self.is_concluding = None, False, False
         self.process.begin_thread(self.leader)
         self.hart.native.heed_kicks()
@@ -281,10 +295,11 @@ class Machine:
             self._run_thread(self.leader)
             return self._conclude()
         finally:
-            end_timers(self.process)
+            end_timers(self.process, is_executed=self.executed is not None)
             self.hart.interrupts.close()
             self.hart.native.ignore_kicks()
-            set_mask(mask)
+            if self.executed is None:  # else all signals wait until leave()
+                set_mask(mask)
             self.seconds += perf_counter() - began
             if not self.is_child:
                 self.hart.learn()
@@ -322,6 +337,8 @@ class Machine:
             result = Result(ended.status, None, None)
         except Killed as killed:
             result = Result(None, killed.signal, None)
+        except Executed as executed:
+            self.executed, result = executed, Result(0, None, None)
         except BaseException as error:
             self.error, result = error, Result(None, None, None)
         if result is not None:
@@ -445,6 +462,16 @@ class Machine:
         except MemoryAccessError:
             return ""
         return f": {decoded:#x}" if isinstance(decoded, int) else f": {decoded.text(pc)}"
+
+    def leave(self) -> Executed:
+        """Do what execve(2) does, and give back memory: what is to be run instead, in this process of the host."""
+        assert self.executed is not None, "the guest executed nothing"
+        leave_program(self.process)
+        self.service.lock_for_fork()  # it may be reading memory for a request
+        self.hart.close()
+        self.memory.close()
+        self.service.unlock_after_fork()
+        return self.executed
 
     def close(self) -> None:
         """Give back memory and end the worker."""

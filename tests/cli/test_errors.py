@@ -78,7 +78,7 @@ def with_bytes(path: Path, offset: int, data: bytes) -> Path:
         (["run", "--timeout", "nan", "x"], "'nan' is not a number of seconds"),
         (["run", "--timeout", "inf", "x"], "'inf' is not a number of seconds"),
         (["run", "--max-instructions", "-1", "x"], "'-1' is not a whole number"),
-        (["run", "--memory", "tlb", "x"], "flat"),
+        (["run", "--memory", "paged", "x"], "flat"),
         (["run", "--tier", "fast", "x"], "interpreter"),
         (["dis"], "FILE"),
         (["dis", "--count", "few", "x"], "'few' is not a whole number"),
@@ -258,7 +258,7 @@ def test_options_of_run(command: Callable[..., None]) -> None:
     options = parsed(command, *line.split())
     assert (options.env, options.unset, options.sysroot) == (["A=1", "B=x=y"], ["C", "D"], "/r")
     assert (options.argv0, options.timeout, options.max_instructions) == ("n", 1.5, 16)
-    assert (options.tier, options.memory) == ("auto", "flat")
+    assert (options.tier, options.memory) == ("auto", None)
     assert options.sync and options.strace and not options.stats and not options.check and not options.no_cache
 
 

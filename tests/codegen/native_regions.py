@@ -14,6 +14,7 @@ from random_ir import FIELDS, HANDLED_SIZE, LAYOUT, NOTED_BLOCK, NOTED_PC, REGIS
 
 from vmjit.codegen.lower import CONVENTION, PARAMETERS, Handler, Place, lower_handler, lower_region
 from vmjit.codegen.runtime import leave, pc_of_slot, runtime
+from vmjit.codegen.walk import refill
 from vmjit.engine.compile import LLVM_PASSES
 from vmjit.engine.native import Native
 from vmjit.engine.reference import GuestFault, ReferenceMemory
@@ -21,10 +22,11 @@ from vmjit.engine.state import FOREVER
 from vmjit.ir.block import Region
 from vmjit.ir.exits import ExitReason
 from vmjit.ir.interpret import compile_region
-from vmjit.ir.layout import ADDRESS_BITS, LINE_BIAS, SLOT_SCALE
+from vmjit.ir.layout import ADDRESS_BITS, LINE_BIAS, NOT_TRANSLATED, SLOT_SCALE
 from vmjit.jit.blob import Blob
 from vmjit.jit.compiler import Compiler
 from vmjit.memory.address_space import PAGE_SIZE, READ, WRITE, AddressSpace
+from vmjit.memory.tlb import Geometry, Tlb
 
 PAGES = (0x20, 0x21, 0x22, 0x24, 0x25, (1 << 26) - 2, (1 << 26) - 1)  # there is a hole, and what ends at the end
 BASES = tuple(page * PAGE_SIZE for page in (0x20, 0x21, 0x24, (1 << 26) - 2))
@@ -100,6 +102,10 @@ class Watched(ReferenceMemory):
     blocks: set[int]
     count = 0
 
+    def translate(self, address: int, access: str) -> int:
+        permissions = WRITE if access.startswith("write") else READ
+        return address if self.memory.accessible(address, int(access[-1]), permissions) else NOT_TRANSLATED
+
     def clock(self) -> int:
         self.blocks.add(self.words[LAYOUT.word(NOTED_BLOCK)])
         self.count += 1
@@ -109,7 +115,7 @@ class Watched(ReferenceMemory):
 
 
 class Bench:
-    """Guest memory, a state and the runtime without an interpreter."""
+    """Guest memory, a state with a TLB, and the runtime without an interpreter."""
 
     def __init__(self, compiler: Compiler, passes: str = LLVM_PASSES) -> None:
         self.compiler = compiler
@@ -117,13 +123,16 @@ class Bench:
         self.memory = AddressSpace()
         for page in PAGES:
             self.memory.map(page * PAGE_SIZE, PAGE_SIZE, READ | WRITE)
-        blob, _ = compiler.compile(_STUB + runtime(LAYOUT), LLVM_PASSES, verify=True)
+        blob, _ = compiler.compile(_STUB + runtime(LAYOUT) + refill(LAYOUT), LLVM_PASSES, verify=True)
         assert blob.symbols["decode"] == 0
         self.native = Native(LAYOUT, self.memory, blob)
+        self.tlb = Tlb(LAYOUT, self.native.words, Geometry(16, 2))
+        self.tlb.follow(self.memory)
         self.bytes = bytes((index * 0x9D + (index >> 8)) & 0xFF for index in range(PAGE_SIZE * len(PAGES)))
         self.accesses = Watched(self.memory)
 
     def close(self) -> None:
+        self.tlb.close()
         self.native.close()
         self.memory.close()
 

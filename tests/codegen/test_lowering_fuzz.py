@@ -42,14 +42,14 @@ from vmjit.ir.printer import printed_type
 from vmjit.ir.types import FLOATS, WIDTH
 from vmjit.ir.verify import EXITS, verify_or_raise
 from vmjit.jit.compiler import Compiler
-from vmjit.passes import access, promote
-from vmjit.passes.pipeline import PIPELINE, Pass
+from vmjit.passes import access, lookup, promote
+from vmjit.passes.pipeline import PIPELINE, TLB_PIPELINE, Pass
 
 REGIONS = int(os.environ.get("LOWERED_REGIONS", "40"))
 FIRST = int(os.environ.get("RANDOM_SEED", "0"))
 BATCH = 20  # regions of a module
 RUNS = 3  # of an entry
-LIMITS = (60, 60, 60, 0, FOREVER)
+LIMITS = (60, 60, 60, 1, FOREVER)  # guest code is not entered at all with 0
 
 # Without guards addresses stay in guest memory and near it, and without promotion only what leaves may count.
 _RAW = Shape(counter="steps", bound=40, wild=False, bases=BASES, window=0xFFF)
@@ -64,6 +64,9 @@ KINDS: dict[str, tuple[Shape, tuple[Pass, ...]]] = {
     "loops, after all passes": (replace(_WHOLE, loops=0.4, size=20, precise=True), _ALL),
     "handlers": (replace(_RAW, handler=True), ()),
     "guarded handlers": (replace(_RAW, handler=True, wild=True), (access.run,)),
+    "behind a TLB": (_WHOLE, tuple(run for _, run in TLB_PIPELINE)),
+    "behind a TLB, translated": (_WHOLE, (lookup.run, promote.run)),
+    "handlers behind a TLB": (replace(_RAW, handler=True, wild=True), (lookup.run,)),
 }
 # What regions cannot have, or what the tests below are for.
 NOT_HERE = {
@@ -173,7 +176,7 @@ def executed_by(lowered: Lowered) -> set[tuple[str, str]]:
 def test_every_operation_is_executed(bench: Bench) -> None:
     """In one process, so with regions of its own."""
     left = expected()
-    kinds = ("as they are", "settled", "handlers")
+    kinds = ("as they are", "settled", "handlers", "behind a TLB")
     for first in range(FIRST + REGIONS, FIRST + REGIONS + REGIONS_ENOUGH, BATCH):
         kind = kinds[first // BATCH % len(kinds)]
         regions = [made_region(seed, kind) for seed in range(first, first + BATCH)]

@@ -58,7 +58,7 @@ def compiled(
         service.refuse = refuse
     functions = list(functions)
     around = Surroundings(code, {function.address: function for function in functions})
-    made = Compiler(around, services, variant("", False), left or Program(), limit)  # type: ignore[arg-type]
+    made = Compiler(around, services, variant("flat", "", False), left or Program(), limit)  # type: ignore[arg-type]
     return made.run(CODE, functions)
 
 

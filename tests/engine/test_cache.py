@@ -17,6 +17,7 @@ from vmjit.engine.cache import (
     files_in,
     handlers_key,
     identity,
+    interpreter_key,
     region_key,
 )
 from vmjit.jit.blob import Blob
@@ -66,8 +67,10 @@ def test_storing_again_replaces(kept: Cache) -> None:
 
 def test_all_files_are_known_as_ours(kept: Cache) -> None:
     """`vmjit cache` counts and removes no others."""
-    names = ("interpreter", handlers_key(12), calls_key(1, ()), f"{handlers_key(3)}.{'0' * 16}")
-    for name in (*names, "handlers-", "handlers-1x", "interpreter-1"):
+    tlb = "tlb-count"
+    of_interpreter = (interpreter_key("flat"), interpreter_key(tlb), handlers_key("flat", 12), handlers_key(tlb, 3))
+    names = (*of_interpreter, calls_key(1, ()), f"{handlers_key('flat', 3)}.{'0' * 16}")
+    for name in (*names, "handlers-flat-", "handlers-flat-1x", "interpreter-1"):
         kept.put(name, BLOB)
     assert sorted(name for name, _ in files_in(kept.folder or "")) == sorted(names)
 

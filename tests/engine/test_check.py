@@ -14,6 +14,7 @@ from vmjit.errors import MismatchError
 from vmjit.ir.block import CONST, Region, Value
 from vmjit.ir.exits import ExitReason
 from vmjit.memory.address_space import READ
+from vmjit.passes.pipeline import PIPELINE
 
 HEAD = CODE + 8  # of the loop in LOOP
 
@@ -65,7 +66,7 @@ def wrong_pass(monkeypatch: pytest.MonkeyPatch, name: str, change: int) -> None:
                     break
         return region
 
-    monkeypatch.setattr(compile_module, "PIPELINE", (*compile_module.PIPELINE, ("wrong", spoil)))
+    monkeypatch.setitem(compile_module.PIPELINES, "flat", (*PIPELINE, ("wrong", spoil)))
 
 
 def test_a_wrong_register_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,7 +81,7 @@ def test_an_unsound_region_is_noticed_after_the_pass_that_made_it(monkeypatch: p
         region.blocks[-1].terminator = None
         return region
 
-    monkeypatch.setattr(compile_module, "PIPELINE", (("wrong", spoil), *PIPELINE))
+    monkeypatch.setitem(compile_module.PIPELINES, "flat", (("wrong", spoil), *PIPELINE))
     with pytest.raises(VerifyError, match="unsound after wrong"):
         run_passes(region(), Settings(verify=True))
     broken = region()

@@ -288,7 +288,7 @@ def test_handlers_that_cannot_be_had(tmp_path: Path, bad: bytes) -> None:
     """The reference evaluator executes the instructions instead; what the cache holds may be no handlers at all."""
     cache = Cache(str(tmp_path), "bare toy")
     for group in range(1, GROUPS + 1) if bad else ():
-        cache.put(handlers_key(group), Blob(bad, {"handlers": 0}))
+        cache.put(handlers_key("flat", group), Blob(bad, {"handlers": 0}))
     with harts(assemble(MET + "\nbnez r1, 0x10000"), guest="bare toy", cache=cache) as hart:
         hart.service.refuse = "not today"
         for _ in range(2):

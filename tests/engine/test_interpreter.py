@@ -13,6 +13,7 @@ import pytest
 from machines import CODE, PAGE, guest_named, interpreter_of
 
 from vmjit.codegen.lower import Place
+from vmjit.debug import Settings
 from vmjit.engine.interpreter import Interpreter, places_of
 from vmjit.engine.native import Native
 from vmjit.errors import DescriptionError
@@ -71,9 +72,9 @@ def wide(**operands: str) -> DecodeTable:
 
 
 def test_operands_that_do_not_fit_are_an_error_of_the_description() -> None:
-    Interpreter(wide(a="15:0"), guest_named("toy").layout, ())
+    Interpreter(wide(a="15:0"), guest_named("toy").layout, (), Settings())
     with pytest.raises(DescriptionError, match=r"wide: its operands do not fit into 8 bytes"):
-        Interpreter(wide(a="9:0", b="9:0", c="9:0"), guest_named("toy").layout, ())
+        Interpreter(wide(a="9:0", b="9:0", c="9:0"), guest_named("toy").layout, (), Settings())
 
 
 def test_operand_larger_than_a_slot_holds() -> None:

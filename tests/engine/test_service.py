@@ -18,7 +18,7 @@ from machines import CODE, DATA, LOOP, NO_CACHE, assemble, interpreter_of, memor
 
 from vmjit.debug import Settings
 from vmjit.engine import service as service_module
-from vmjit.engine.cache import Cache, Region
+from vmjit.engine.cache import Cache, Region, interpreter_key, variant
 from vmjit.engine.hart import Hart, Stop, Tier
 from vmjit.engine.service import LOWEST_FD, MOST_WORKERS, Service
 from vmjit.errors import CompileError
@@ -388,8 +388,11 @@ def test_the_worker_compiles(started: Started, tmp_path: Path) -> None:
     assert service.wait(code_request())[2], "the second time it is in the cache"
     assert service.wait(code_request("clock r1")) is None
     kept = Cache(str(tmp_path), "toy")
-    assert kept.get("interpreter") == interpreter
-    assert kept.find_region(CODE, lambda at, size: assemble(LOOP)[at - CODE :][:size], "") == region
+    assert kept.get(interpreter_key("flat")) == interpreter
+    assert (
+        kept.find_region(CODE, lambda at, size: assemble(LOOP)[at - CODE :][:size], variant("flat", "", False))
+        == region
+    )
 
 
 def test_what_the_worker_cannot_do_is_told(started: Started) -> None:

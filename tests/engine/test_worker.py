@@ -12,7 +12,7 @@ from machines import CODE, LOOP, assemble, interpreter_of, request_for
 
 from vmjit.debug import Settings
 from vmjit.engine import worker as worker_module
-from vmjit.engine.cache import Cache, Region, calls_key, handlers_key
+from vmjit.engine.cache import Cache, Region, calls_key, handlers_key, interpreter_key
 from vmjit.engine.worker import INTERPRETER_SYMBOLS, Worker, is_answer, receive, send, serve
 from vmjit.errors import GuestError
 from vmjit.ir.layout import EMULATED
@@ -100,7 +100,7 @@ def test_what_must_not_be_hidden_is_raised(monkeypatch: pytest.MonkeyPatch, pipe
 def test_the_interpreter_has_its_table_behind_it(tmp_path: Path) -> None:
     made = worker(tmp_path)
     blob = Blob.from_bytes(made.interpreter())
-    assert blob == Blob.from_bytes(interpreter_of("toy")) == made.cache.get(worker_module.INTERPRETER_KEY)
+    assert blob == Blob.from_bytes(interpreter_of("toy")) == made.cache.get(interpreter_key("flat"))
     assert tuple(blob.symbols) == INTERPRETER_SYMBOLS
     table = array("Q", blob.code[blob.symbols["handlers"] : blob.symbols["groups"]])
     assert array("Q", blob.code[blob.symbols["groups"] :]) == array("Q", bytes(8 * len(table)))
@@ -123,7 +123,7 @@ def test_a_group_of_handlers_says_what_they_serve(tmp_path: Path) -> None:
     assert {groups[1 + variants.index(name)] for name in ("li", "add", "mov", "clock")} == {1}
     assert [group for group, name in zip(groups[1:], variants, strict=True) if name == "step"] == [2, 3]
     blob = Blob.from_bytes(made.handlers(1))
-    assert made.cache.get(handlers_key(1)) == blob
+    assert made.cache.get(handlers_key("flat", 1)) == blob
     pairs = array("Q", blob.code[blob.symbols["handlers"] :])
     found = dict(zip(pairs[::2], pairs[1::2], strict=True))
     assert set(found) == {entry for entry, group in enumerate(groups) if group == 1}

@@ -7,7 +7,7 @@ from test_verify import FLOATS, INTEGERS, signatures
 
 from vmjit.errors import ParseError
 from vmjit.ir.block import Block, Edge, Region, Terminator, Value
-from vmjit.ir.ops import CHAINS, OPS, ORDERS, ROUNDINGS, Op
+from vmjit.ir.ops import ACCESSES, CHAINS, OPS, ORDERS, ROUNDINGS, Op
 from vmjit.ir.parser import parse_region
 from vmjit.ir.printer import print_region
 from vmjit.ir.types import MASK
@@ -18,7 +18,7 @@ def attributes(op: Op, result: str | None) -> st.SearchStrategy[int | str | None
     """Legal attributes."""
     words = {"register": ("x1", "x10", "f0", "v1"), "file": ("x", "f"), "field": ("rd", "imm")}
     orders = [order for order in ORDERS if op.writes_memory or order not in ("release", "acq_rel")]
-    names = {"order": orders, "rounding": ROUNDINGS, **words}
+    names = {"order": orders, "rounding": ROUNDINGS, "access": ACCESSES, **words}
     if op.attr in names:
         return st.sampled_from(names[op.attr])
     if op.attr == "value":

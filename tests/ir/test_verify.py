@@ -50,6 +50,9 @@ _SPECIAL: dict[str, list[Signature]] = {
     "atomic_load": [(t, ("i64",)) for t in ATOMIC],
     "compare_exchange": [("i1", ("i64", t, t)) for t in ATOMIC],
     "in_guest": [("i1", ("i64",))],
+    "translate": [("i64", ("i64",))],
+    "translate_near": [("i64", ("i64", "i64", "i64"))],
+    "is_translated": [("i1", ("i64",))],
     "get": [(t, ()) for t in REGISTER],
     "set": [(None, (t,)) for t in REGISTER],
     "get_at": [(t, ("i64",)) for t in REGISTER],
@@ -79,6 +82,7 @@ ATTRIBUTES: dict[str | None, int | str | None] = {
     "field": "rd",
     "order": "seq_cst",
     "rounding": "rne",
+    "access": "write4",
 }
 BAD_ATTRIBUTES: dict[str | None, tuple[int | str | None, ...]] = {
     None: (1, "x"),
@@ -89,6 +93,7 @@ BAD_ATTRIBUTES: dict[str | None, tuple[int | str | None, ...]] = {
     "field": (None, 1, "", "r-d"),
     "order": (None, 1, "monotonic"),
     "rounding": (None, 1, "up"),
+    "access": (None, 1, "read", "read3", "execute4"),
 }
 CHECKED = [op for op in OPS.values() if op.name != "param"]
 

@@ -222,12 +222,12 @@ def test_suspend_lets_a_pending_signal_in(guest: Guest, registers: memoryview) -
 
 def test_faults_reach_their_handler(guest: Guest, registers: memoryview) -> None:
     precise = []
-    guest.process.make_faults_precise = lambda: precise.append(True)
+    guest.process.make_faults_precise = precise.append
     assert not fault(guest.process, 11, 1, 0x123)
     guest.call("rt_sigaction", 11, action(guest, 1), 0, 8)
     assert not fault(guest.process, 11, 1, 0x123) and not precise, "ignoring a fault does not help"
     guest.call("rt_sigaction", 11, action(guest, HANDLER), 0, 8)
-    assert precise
+    assert precise == [11]
     assert fault(guest.process, 11, 1, 0x123)
     assert struct.unpack("<iii4xQ", guest.memory.read(registers[2], 24)) == (11, 0, 1, 0x123)
     assert not fault(guest.process, 11, 1, 0x123), "it is blocked now"

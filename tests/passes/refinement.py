@@ -13,11 +13,13 @@ from random_ir import FIELDS, LAYOUT, NOTED_PC, NOTED_ROOT, REGISTERS, SINGLE, S
 
 from vmjit.ir.block import Region
 from vmjit.ir.interpret import compile_region
-from vmjit.ir.layout import ADDRESS_BITS
+from vmjit.ir.layout import ADDRESS_BITS, NOT_TRANSLATED
 
 END, GUARD = 1 << ADDRESS_BITS, 1 << 32
 PAGE = 0x1000
 HOLES = 16  # every such page is missing
+ELSEWHERE = 40  # a translation is the address and, from this bit on, something that depends on the page
+FOR_WRITING = 1 << 62  # and this, if it is one for a write
 LIMIT = 60  # instructions: what ends loops
 MOST_BLOCKS = 20_000  # of a run
 VISIBLE = (*(f"r{number}" for number in range(REGISTERS)), "steps", "fflags", "frm", "instret")
@@ -64,6 +66,7 @@ class Memory:
     def __init__(self, words: memoryview, guarded: bool) -> None:
         self.words = words
         self.guarded = guarded
+        self.translates = False
         self.stored: dict[int, int] = {}
         self.accesses: list[Access] = []
         self.blocks = 0
@@ -75,14 +78,35 @@ class Memory:
             raise Wrong("does not end")
         return 0
 
+    def translate(self, address: int, access: str) -> int:
+        """Of all that is in guest memory; its holes fault when they are accessed."""
+        self.translates = True
+        if address + int(access[-1]) > END:
+            return NOT_TRANSLATED
+        place = address | (address // PAGE * 0x9E37 % (1 << 20)) << ELSEWHERE
+        return place | FOR_WRITING if access.startswith("write") else place
+
     def load(self, address: int, size: int) -> int:
+        address = self.located(address)
         self.note(address, size, None)
         return sum(self.byte(address + index) << 8 * index for index in range(size))
 
     def store(self, address: int, size: int, value: int) -> None:
+        if self.translates and not address & FOR_WRITING:
+            raise Wrong(f"{address:#x} was translated for a read")
+        address = self.located(address)
         self.note(address, size, value)
         for index in range(size):
             self.stored[address + index] = value >> 8 * index & 0xFF
+
+    def located(self, place: int) -> int:
+        """The address of what is accessed."""
+        if not self.translates:
+            return place
+        address = place % (1 << ELSEWHERE)
+        if self.translate(address, "read1") != place & ~FOR_WRITING:
+            raise Wrong(f"{place:#x} is no translation")
+        return address
 
     def exchange(self, address: int, size: int, expected: int, new: int) -> bool:
         """Nobody else writes, so it is what was loaded just now."""
@@ -192,6 +216,7 @@ def is_emulated(before: Run, after: Run) -> bool:
     return changed and after.outcome[0] == "emulate" and not is_left_at_entry(after)  # type: ignore[index]
 
 
-def had_to_be(before: Run, after: Run) -> bool:
-    """Whether the access that was left to the evaluator has a root outside of guest memory."""
-    return before.accesses[len(after.accesses)].root >= END
+def had_to_be(before: Run, after: Run, *, by_root: bool) -> bool:
+    """Whether the access that was left to the evaluator, or the root of its address, is outside of guest memory."""
+    access = before.accesses[len(after.accesses)]
+    return access.root >= END if by_root else access.address + access.size > END

@@ -22,6 +22,7 @@ TIERS: dict[str, tuple[str, ...]] = {
     "interpreter": ("--tier", "interpreter"),
     "jit": ("--tier", "jit", "--sync"),
     "auto": ("--tier", "auto"),
+    "tlb": ("--tier", "auto", "--memory", "tlb", "--tlb", "entries=16,victims=2"),  # so that it misses, too
 }
 FAST_TIERS = tuple(tier for tier in TIERS if tier != "reference")
 TIMEOUT_SECONDS = 120

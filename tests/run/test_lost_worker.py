@@ -240,7 +240,7 @@ def test_the_first_fails_at_the_interpreter(start: Start, tmp_path: Path, harm: 
     """It comes from the next one."""
     run = start("--cache-dir", tmp_path / "cache", HELLO, kind="interpreter", harm=harm, always=False)
     run.assert_ends(HELLO)
-    assert run.met.exists() and list(tmp_path.glob("cache/*/interpreter"))
+    assert run.met.exists() and list(tmp_path.glob("cache/*/interpreter-flat"))
 
 
 @pytest.mark.parametrize("harm", ["abort", "garbage", "hangs"])

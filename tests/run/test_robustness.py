@@ -23,7 +23,8 @@ READ, WRITE, EXECUTE = 4, 2, 1  # p_flags
 LIMIT = 1 << 38  # guest addresses end here
 CONSTANTS = 512  # where loop() keeps its constants, from CODE on
 SECONDS = 30
-HOT = {"reference": 20, "interpreter": 20, "jit": 300, "auto": 5000}  # rounds after which a tier has compiled a loop
+# Rounds after which a tier has compiled a loop.
+HOT = {"reference": 20, "interpreter": 20, "jit": 300, "auto": 5000, "tlb": 5000}
 
 Segment = tuple[int, int, bytes, int]  # address, flags, contents, size in memory
 Save = Callable[[bytes], Path]

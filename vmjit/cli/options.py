@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from vmjit.cli import COMMANDS
-from vmjit.debug import VARIABLES, Settings
+from vmjit.debug import MEMORIES, VARIABLES, Settings
 from vmjit.errors import UsageError
 
 TIERS = ("auto", "reference", "interpreter", "jit")
@@ -46,6 +46,8 @@ def settings(options: argparse.Namespace) -> Settings:
         cache_dir="" if options.no_cache else options.cache_dir,
         pgo=None if options.pgo is None else options.pgo == "on",
         sysroot=options.sysroot,
+        memory=options.memory,
+        tlb=options.tlb,
     )
 
 
@@ -100,7 +102,8 @@ def _add_run(parser: Parser) -> frozenset[str]:
         add("--ignore-signal", action="append", default=[], type=_count, metavar="N", help="begin with ignoring it"),
         tune("--timeout", type=_seconds, metavar="SECONDS", help="end the program after that time"),
         tune("--max-instructions", type=_count, metavar="N", help="end the program after that many instructions"),
-        tune("--memory", choices=("flat",), default="flat", help="how guest memory is reached (default: flat)"),
+        tune("--memory", choices=MEMORIES, help=same("--memory")),
+        tune("--tlb", metavar="SHAPE", help=same("--tlb")),
         tune("--tier", choices=TIERS, default="auto", help="what executes the program (default: auto)"),
         tune("--cache-dir", metavar="DIR", help=same("--cache-dir")),
         tune("--pgo", choices=("on", "off"), help=same("--pgo")),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from io import StringIO
@@ -19,11 +20,14 @@ from typing import TYPE_CHECKING, NoReturn
 from vmjit.cli.options import settings
 from vmjit.engine.hart import Tier
 from vmjit.engine.interrupts import start_thread
+from vmjit.linux.processes import ignored_signals
 from vmjit.linux.sandbox import Sandbox
 from vmjit.machine import Machine, Result
 
 if TYPE_CHECKING:
     import argparse
+
+    from vmjit.debug import Settings
 
 STOPPED = 124
 COERCED = ("C.UTF-8", "C.utf8", "UTF-8")  # Python sets LC_CTYPE to one of these when it starts in the C locale: PEP 538
@@ -38,24 +42,43 @@ def main(options: argparse.Namespace) -> NoReturn:
     sys.stdout = sys.stdout or StringIO()
     sys.stderr = sys.stderr or StringIO()
     chosen = settings(options)
-    machine = Machine(
-        options.program,
-        options.arguments,
-        argv0=options.argv0,
-        env=environment(options),
+    make = partial(
+        Machine,
         tier=Tier(options.tier),
         sync=options.sync,
         max_instructions=options.max_instructions,
         settings=chosen,
         strace=sys.stderr if options.strace or chosen.wants("syscall") else None,
-        emulator_argv=emulator_argv(options, chosen.sysroot),
-        ignored_signals=options.ignore_signal,
+        emulator_argv=emulator_argv(options, chosen),
         sandbox=Sandbox(options.root, network=not options.no_network, writes=not options.read_only),
     )
-    machine.finish = partial(finish, machine, options)
+    machine = make(
+        options.program,
+        options.arguments,
+        argv0=options.argv0,
+        env=environment(options),
+        ignored_signals=options.ignore_signal,
+    )
     if options.timeout is not None:
         stop_after(machine, options.timeout)
-    finish(machine, options, machine.run())
+    while True:
+        machine.goes_on, machine.finish = True, partial(finish, machine, options)
+        result = machine.run()
+        if machine.executed is None:
+            finish(machine, options, result)
+        options.raise_signals = True
+        options.stats = options.stats and not machine.is_child
+        machine = successor(machine, make)
+
+
+def successor(machine: Machine, make: Callable[..., Machine]) -> Machine:
+    """What runs the program that a guest executed."""
+    executed = machine.leave()
+    argv0, *arguments = map(os.fsdecode, executed.argv)
+    env = {os.fsdecode(name): os.fsdecode(value) for name, value in executed.env.items()}
+    ignored = ignored_signals(machine.process)
+    program = os.fsdecode(executed.program)
+    return make(program, arguments, argv0=argv0, env=env, ignored_signals=ignored, before=machine)
 
 
 def finish(machine: Machine, options: argparse.Namespace, result: Result) -> NoReturn:
@@ -95,7 +118,7 @@ def was_given(name: str) -> bool:
         return any(entry.startswith(f"{name}=".encode()) for entry in file.read().split(b"\0"))
 
 
-def emulator_argv(options: argparse.Namespace, sysroot: str | None) -> list[str]:
+def emulator_argv(options: argparse.Namespace, chosen: Settings) -> list[str]:
     """The command line, up to the program, with which a program that the guest executes is run.
 
     It says itself where our modules are: environment and current directory are the guest's by then.
@@ -103,7 +126,9 @@ def emulator_argv(options: argparse.Namespace, sysroot: str | None) -> list[str]
     command = f"import sys; sys.path[:] = {sys.path!r}; from vmjit.cli import main; sys.exit(main())"
     argv = [sys.executable, "-I", "-c", command, "run", "--raise-signals", "--tier", options.tier]
     for flag, value in (
-        ("--sysroot", sysroot or ""),  # whatever VMJIT_SYSROOT the guest sets
+        ("--sysroot", chosen.sysroot or ""),  # whatever the guest sets VMJIT_SYSROOT to, and those below
+        ("--memory", chosen.memory),
+        ("--tlb", ",".join(chosen.tlb)),
         ("--root", options.root and os.path.abspath(options.root)),
         ("--cache-dir", options.cache_dir and os.path.abspath(options.cache_dir)),
         ("--pgo", options.pgo),

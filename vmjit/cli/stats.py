@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -35,4 +36,9 @@ def rows(machine: Machine) -> list[tuple[str, str]]:
         ("exits", f"{counters.exits.total():,}"),
         *((f"  {reason.lower()}", f"{count:,}") for reason, count in counters.exits.most_common()),
     ]
+    if hart.tlb is not None:
+        counted = asdict(hart.tlb.statistics())
+        if not hart.settings.counts_hits:
+            del counted["hits"]
+        found += [("TLB", ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counted.items()))]
     return found + [("failed", text) for text in counters.failures]

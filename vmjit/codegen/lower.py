@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from vmjit.codegen import floats, host, profile
+from vmjit.codegen import floats, host, profile, tlb
 from vmjit.codegen.lines import Lines
 from vmjit.codegen.operations import LLVM_TYPE, LOWER
+from vmjit.ir.address import address_of, translation_of
 from vmjit.ir.block import CONST, Block, Edge, Region, Terminator, Value
 from vmjit.ir.exits import ExitReason
 from vmjit.ir.layout import (
@@ -61,16 +62,16 @@ class Handler:
     branches: bool = False
 
 
-def lower_region(region: Region, layout: Layout, name: str = "region") -> str:
-    """The LLVM module of a compiled region; memory accesses have line numbers, see Lines."""
+def lower_region(region: Region, layout: Layout, name: str = "region", counts: bool = False) -> str:
+    """The LLVM module of a compiled region; memory accesses have line numbers, see Lines. `counts`: TLB hits too."""
     lines = Lines(region.pc)
-    text = _Lowering(region, layout, name, None, lines).text()
+    text = _Lowering(region, layout, name, None, lines, counts).text()
     return text + lines.metadata(name)
 
 
-def lower_handler(region: Region, layout: Layout, name: str, handler: Handler) -> str:
+def lower_handler(region: Region, layout: Layout, name: str, handler: Handler, counts: bool = False) -> str:
     """The function of an interpreter handler."""
-    return _Lowering(region, layout, name, handler, None).text()
+    return _Lowering(region, layout, name, handler, None, counts).text()
 
 
 def lower_operations(values: list[Value], names: dict[Value, str]) -> str:
@@ -101,12 +102,21 @@ class Way:
 class _Lowering:
     """Writes one function."""
 
-    def __init__(self, region: Region, layout: Layout, name: str, handler: Handler | None, lines: Lines | None) -> None:
+    def __init__(
+        self,
+        region: Region,
+        layout: Layout,
+        name: str,
+        handler: Handler | None,
+        lines: Lines | None,
+        counts: bool = False,
+    ) -> None:
         self.region = region
         self.layout = layout
         self.name = name
         self.handler = handler
         self.debug = lines
+        self.counts = counts
         self.names: dict[Value, str] = {}
         self.lines: list[str] = []
         self.label = ""  # of the LLVM block that lines go to
@@ -171,9 +181,12 @@ class _Lowering:
         if self.handler is None and _is_shared(block.end):
             first = next((at for at in range(len(ops), 0, -1) if ops[at - 1].op.name != "set"), 0)
             ops, self.stored = ops[:first], ops[first:]
+        translation = translation_of(block)
+        if translation is not None:
+            ops = [value for value in ops if value is not translation and value is not block.end.args[0]]
         for value in ops:
             self.operation(value)
-        own = self.terminator(block.end)
+        own = self.terminator(block.end) if translation is None else self.translate_or(translation, block.end)
         self.stored = []
         return self.lines, self.label, own
 
@@ -342,6 +355,28 @@ class _Lowering:
         pointer = self.fresh()
         self.emit(f"{pointer} = getelementptr i8, ptr %memory, i64 {self.use(value.args[0])}")
         return pointer
+
+    def op_translate(self, value: Value, outside: str | None = None) -> None:
+        """Leave to `outside`, if it is given, where there is no translation."""
+        address, *near = [self.use(arg) for arg in value.args]
+        result, access = self.use(value), str(value.attr)
+        if near:
+            (root, offset), (other, base) = address_of(value.args[0]), address_of(value.args[1])
+            distance = offset - base if root is other else None
+            self.emit(tlb.compare(result, address, access, (near[0], near[1]), distance))
+        else:
+            self.emit(tlb.look_up(result, address, access, self.layout, self.counts))
+        self.emit(tlb.refilled(result, address, access, outside, self.layout))
+        self.label = f"{result.removeprefix('%')}.done"
+
+    op_translate_near = op_translate
+
+    def translate_or(self, value: Value, end: Terminator) -> dict[int, str]:
+        """A translation and the branch on whether there is one, which is known where it was found."""
+        then, outside = end.edges
+        self.op_translate(value, _label(outside.block))
+        self.emit(f"br label %{_label(then.block)}")
+        return {1: f"{self.label.removesuffix('.done')}.miss"}
 
     def op_load(self, value: Value) -> None:
         pointer = self.address(value)

@@ -5,7 +5,7 @@
 lowering goes on. Floating point is in floats.py.
 """
 
-from vmjit.ir.layout import ADDRESS_BITS
+from vmjit.ir.layout import ADDRESS_BITS, NOT_TRANSLATED
 
 LLVM_TYPE = {"f32": "float", "f64": "double"}  # all others are spelled as in LLVM
 
@@ -81,5 +81,6 @@ LOWER = {
     "zext": "{r} = zext {t0} {0} to {t}",
     "trunc": "{r} = trunc {t0} {0} to {t}",
     "bitcast": "{r} = bitcast {t0} {0} to {t}",
+    "is_translated": f"{{r}} = icmp ne {{t0}} {{0}}, {NOT_TRANSLATED}",
     "in_guest": f"{{r}} = icmp ult {{t0}} {{0}}, {1 << ADDRESS_BITS}",
 }

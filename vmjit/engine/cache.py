@@ -35,11 +35,13 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 256 << 20  # of one folder; half of it goes, the oldest files first, when it is exceeded
 _CODE_PACKAGES = ("codegen", "engine", "guest", "guest/riscv", "ir", "isa", "jit", "passes")
+REFILL_KEY = "interpreter-refill"  # of what fills the TLB of regions where the interpreter has none
 _DIGEST_BYTES = 16
 _REGION_PREFIX, _PROGRAM_PREFIX = "region-", "program-"
 # What vmjit makes there, files that somebody is writing included.
 _FOLDER = re.compile(r"[0-9a-f]{32}")
-_FILE = re.compile(r"(interpreter|handlers-[0-9]+|(region-[0-9a-f]+|calls|program)-[0-9a-f]{32})(\.[0-9a-f]{16})?")
+_OF_INTERPRETER = "interpreter(-[a-z]+)*|handlers(-[a-z]+)*-[0-9]+"  # once without the memory model
+_FILE = re.compile(rf"({_OF_INTERPRETER}|(region-[0-9a-f]+|calls|program)-[0-9a-f]{{32}})(\.[0-9a-f]{{16}})?")
 
 Ranges = tuple[tuple[int, int], ...]
 Read = Callable[[int, int], bytes | None]  # code: address and size -> bytes
@@ -155,9 +157,9 @@ def version_of(path: str) -> str:
     return f"{os.path.realpath(path)} {found.st_size} {found.st_mtime_ns}"
 
 
-def variant(passes: str, precise: bool) -> str:
-    """What a region depends on besides its code: the passes named, and whether registers are exact at faults."""
-    return f"{passes} precise" if precise else passes
+def variant(model: str, passes: str, precise: bool) -> str:
+    """What a region depends on besides its code: Settings.model, the passes, whether registers are exact at faults."""
+    return f"{model} {passes} precise" if precise else f"{model} {passes}"
 
 
 def region_key(pc: int, entries: tuple[int, ...], ranges: Ranges, shape: str, code: bytes, variant: str) -> str:
@@ -170,9 +172,14 @@ def calls_key(descriptors: int, calls: tuple[Call, ...]) -> str:
     return f"calls-{digest(marshal.dumps((descriptors, calls), 2))}"
 
 
-def handlers_key(group: int) -> str:
-    """The name of the file of a group of the interpreter's handlers."""
-    return f"handlers-{group}"
+def interpreter_key(model: str) -> str:
+    """The name of the file of the interpreter's core for a Settings.model."""
+    return f"interpreter-{model}"
+
+
+def handlers_key(model: str, group: int) -> str:
+    """The name of the file of a group of its handlers."""
+    return f"handlers-{model}-{group}"
 
 
 def name_of(pc: int, region: Region, read: Read, variant: str) -> str | None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from vmjit.engine.reference import Reference
     from vmjit.engine.regions import Placed
     from vmjit.memory.address_space import AddressSpace
+    from vmjit.memory.mmu import VirtualMemory
 
 UNCHECKED = (Tier.REFERENCE, Tier.INTERPRETER)  # they have no regions
 Point = tuple[int, bytes, int]  # pc, registers, number of bytes stored so far
@@ -32,7 +33,7 @@ LONGEST = 2000  # instructions without a way back, in a region and in interprete
 class Overlay(ReferenceMemory):
     """Guest memory whose stores stay here."""
 
-    def __init__(self, memory: AddressSpace) -> None:
+    def __init__(self, memory: AddressSpace | VirtualMemory) -> None:
         super().__init__(memory)
         self.stored: dict[int, int] = {}
         self.log: list[tuple[int, int]] = []  # (address, byte) in order
@@ -76,7 +77,7 @@ class CheckedHart(Hart):
             if stop is not None:
                 return stop
             # One hart at a time, and no memory that comes or goes meanwhile.
-            with self.memory.lock, self.native.exclusive:
+            with self.space.lock, self.native.exclusive:
                 words[self._limit] = words[self._instret] + 1
                 if self._is_compiled(pc):
                     self._enter_checked(pc)

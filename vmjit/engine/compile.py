@@ -16,7 +16,7 @@ from vmjit.ir.layout import Layout
 from vmjit.ir.verify import verify_or_raise
 from vmjit.jit.blob import Blob
 from vmjit.jit.compiler import LLVM_PASSES
-from vmjit.passes.pipeline import PIPELINE
+from vmjit.passes.pipeline import PIPELINES
 
 if TYPE_CHECKING:
     from vmjit.jit.compiler import Compiler
@@ -54,7 +54,7 @@ def compile_region(
         observe("ir", region)
     run_passes(region, settings, observe)
     passed = perf_counter()
-    text = lower_region(region, layout, SYMBOL)
+    text = lower_region(region, layout, SYMBOL, settings.counts_hits)
     lowered = perf_counter()
     if observe:
         observe("llvm", text)
@@ -69,7 +69,7 @@ def run_passes(region: Region, settings: Settings, observe: Observe | None = Non
     """The pipeline, or what the settings name of it."""
     if settings.verify:
         verify_or_raise(region, "translate")
-    for name, run in PIPELINE:
+    for name, run in PIPELINES[settings.memory]:
         if settings.passes is not None and name not in settings.passes:
             continue
         run(region)

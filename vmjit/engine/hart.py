@@ -18,15 +18,27 @@ from functools import cached_property
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from vmjit.engine.cache import Cache, Kept, Program, Region, calls_key, handlers_key, name_of, variant
+from vmjit.engine.cache import (
+    REFILL_KEY,
+    Cache,
+    Kept,
+    Program,
+    Region,
+    calls_key,
+    handlers_key,
+    interpreter_key,
+    name_of,
+    variant,
+)
 from vmjit.engine.interrupts import Interrupts
 from vmjit.engine.native import Native
 from vmjit.engine.regions import Regions
 from vmjit.engine.state import FOREVER, State
+from vmjit.errors import SettingsError
 from vmjit.ir.exits import ExitReason
 from vmjit.ir.layout import ADDRESS_BITS, INTERPRETER_SIZE, PAGE_BITS, SLOT_SCALE
 from vmjit.jit.blob import Blob
-from vmjit.memory.address_space import EXECUTE, PAGE_SIZE, WRITE
+from vmjit.memory.address_space import EXECUTE, PAGE_SIZE, WRITE, AddressSpace
 
 if TYPE_CHECKING:
     from vmjit.codegen.calls import Call
@@ -35,7 +47,9 @@ if TYPE_CHECKING:
     from vmjit.engine.regions import Placed
     from vmjit.engine.service import Service
     from vmjit.guest import Guest
-    from vmjit.memory.address_space import AddressSpace
+    from vmjit.memory.bus import Bus
+    from vmjit.memory.mmu import Mmu, Translation, VirtualMemory
+    from vmjit.memory.tlb import Tlb
 
 HOST_ROUNDINGS = 4  # frm below this is a mode that the host has
 NEIGHBOURHOOD = 2  # pages of code on both sides of a hot address that a region may be made from
@@ -84,6 +98,7 @@ class Stop:
     pc: int
     argument: int
     signal: int = 0  # the host's signal behind a fault
+    cause: int | None = None  # exception code of a fault, where an MMU translates; the argument is its tval then
 
 
 @dataclass(frozen=True)
@@ -103,7 +118,8 @@ class Shared:
         self.awaited: list[Kept] = []  # regions that earlier runs left whose code, a library's, is not mapped yet
         self.mapped: list[tuple[int, int]] = []  # start and size of what changed since those were looked for
         self.recalling = allocate_lock()  # held by who looks
-        self.precise = False
+        self.precise = False  # regions have all registers in the state at each access
+        self.looks_up = False  # regions look addresses up in a TLB, handlers do not
         self.calls: Calls | None = None  # that native code is to make, once it pays
         self.groups: set[int] = set()  # of handlers that are there
         self.unavailable: set[int] = set()  # and those that cannot be had
@@ -117,7 +133,7 @@ class Hart:
     def __init__(
         self,
         guest: Guest,
-        memory: AddressSpace,
+        memory: AddressSpace | Bus,
         service: Service,
         cache: Cache,
         settings: Settings,
@@ -126,9 +142,11 @@ class Hart:
         sync: bool = False,
         program: str = "",
     ) -> None:
-        """program: what is run, if it learns from what earlier runs left in the cache and leaves something to later."""
+        """program: what is run, if it learns from what earlier runs left in the cache and leaves something to later.
+
+        memory: that of a process, or what a machine has, which the hart's `mmu` translates virtual addresses to.
+        """
         self.guest = guest
-        self.memory = memory
         self.service = service
         self.cache = cache
         self.settings = settings
@@ -138,9 +156,12 @@ class Hart:
         self.shared = Shared()
         self.counters = Counters()
         self._dumps_exits = settings.wants("exit")
-        self.native = Native(guest.layout, memory, self._interpreter(cache))
+        self.physical = memory
+        self.space = memory if isinstance(memory, AddressSpace) else memory.memory  # what native code reaches
+        self.native = Native(guest.layout, self.space, self._interpreter(cache))
         self.regions = Regions(self.native)
         self.written_code: dict[int, bytes] = {}  # page that is writable and executable -> content when first decoded
+        self.decoded: set[int] = set()  # pages whose slots may be filled, where an MMU translates
         self.asked: set[int] = set()
         self.covered: set[int] = set()  # hot addresses that were in a region already
         self.extended: Counter[int] = Counter()  # how often regions were made anew, by the address they began with
@@ -150,12 +171,16 @@ class Hart:
         self._rounding = layout.word(layout.rounding) if layout.rounding else None
         self._threshold = {Tier.AUTO: HOT_AUTO, Tier.JIT: HOT_JIT}.get(tier, AGAIN)
         self.native.set_heat(self._threshold)
-        memory.code_changed = self.code_changed
+        self.space.code_changed = self.code_changed
         self._take_state(self.native.state)
 
     def _take_state(self, state: State) -> None:
         self.state = state
         self.words = state.words
+        self.mmu: Mmu | None = None
+        self.memory = self._reach(self.physical)
+        if self.shared.looks_up:
+            self._add_tlb(state).follow(self.space)
         self.interrupts = Interrupts(self.native, state)
         self._handlers: dict[ExitReason, Callable[[int, int], Stop | None]] = {
             ExitReason.LIMIT: self._limited,
@@ -187,12 +212,33 @@ class Hart:
     def end(self) -> None:
         """This hart is no more, and others go on."""
         self.shared.retired += self.words[self._instret]
+        if self.tlb is not None:
+            self.tlb.close()
         self.native.remove_state(self.state)
 
-    def _interpreter(self, cache: Cache) -> Blob:
-        from vmjit.engine.worker import INTERPRETER_KEY
+    def _reach(self, memory: AddressSpace | Bus) -> AddressSpace | VirtualMemory:
+        """Memory as programs see it; makes the TLB and what it is filled from."""
+        if self.settings.memory == "flat":
+            if not isinstance(memory, AddressSpace):
+                raise SettingsError("a machine's memory is reached through a TLB: the settings must have memory='tlb'")
+            return memory
+        from vmjit.memory.mmu import Mmu, VirtualMemory
 
-        found = cache.get(INTERPRETER_KEY)
+        tlb = self._add_tlb(self.state)
+        if isinstance(memory, AddressSpace):
+            tlb.follow(memory)
+            return memory
+        self.mmu = Mmu(tlb, memory)
+        return VirtualMemory(self.mmu)
+
+    def _add_tlb(self, state: State) -> Tlb:
+        from vmjit.memory.tlb import Tlb, geometry
+
+        state.tlb = made = Tlb(self.guest.layout, state.words, geometry(self.settings.tlb))
+        return made
+
+    def _interpreter(self, cache: Cache) -> Blob:
+        found = cache.get(interpreter_key(self.settings.model))
         if found is None:
             found = Blob.from_bytes(self.service.wait(("interpreter",)))
         return found
@@ -278,6 +324,8 @@ class Hart:
     def act(self) -> Stop | None:
         """Deal with the exit that guest code has just taken; a stop if the world must."""
         words = self.words
+        if self.state.tlb is not None:
+            self.state.tlb.settle()
         reason = ExitReason(words[self._reason])
         self.counters.exits[reason.name] += 1
         if self._dumps_exits and self.settings.selects(words[self._pc]):
@@ -290,17 +338,48 @@ class Hart:
             words[self._pc] = stop.pc
         return stop
 
-    def make_precise(self) -> None:
+    def make_precise(self, *, files: bool = True) -> None:
         """From now on all registers are exact at a fault, because the guest may look at them; the guest is not running.
 
-        Without it, pc and address are exact, and registers that a region holds are those of its entry.
+        Without it, pc and address are exact, and registers that a region holds are those of its entry. Regions look
+        addresses up in a TLB then, and leave before an access that would fault. Behind every lookup may be a page of a
+        file that got shorter, so where that is to be exact, too (`files`), regions have all registers in the state at
+        each access, which takes twice the time.
         """
-        if not self.shared.precise:
-            self.shared.precise = True
-            self.regions.clear()
-            self.forget_asked()
-            self.native.set_heat(self._threshold)
-            self.recall()
+        shared = self.shared
+        if shared.precise or (not files and (shared.looks_up or self.settings.memory == "tlb")):
+            return
+        shared.precise = files or not self._look_up()
+        self.regions.clear()
+        self.forget_asked()
+        self.native.set_heat(self._threshold)
+        self.recall()
+
+    def _look_up(self) -> bool:
+        """Let regions have a TLB, each hart its own; False if what fills it cannot be had."""
+        from vmjit.errors import CompileError
+
+        try:
+            found = self.cache.get(REFILL_KEY) or Blob.from_bytes(self.service.wait(("refill",)))
+            with self.regions.lock:
+                self.native.place_refill(found)
+        except (CompileError, ValueError) as error:
+            self.counters.failures.append(f"refill: {error}")
+            return False
+        for state in tuple(self.native.states):
+            self._add_tlb(state).follow(self.space)
+        self.shared.looks_up = True
+        return True
+
+    @property
+    def tlb(self) -> Tlb | None:
+        """What accesses go through, or those of regions only."""
+        return self.state.tlb
+
+    @property
+    def region_memory(self) -> str:
+        """As Settings.memory, for regions."""
+        return "tlb" if self.shared.looks_up and not self.shared.precise else self.settings.memory
 
     def stop(self) -> None:
         """Make run() of all harts return soon, from any thread."""
@@ -347,24 +426,39 @@ class Hart:
             elif reason not in (ExitReason.ROUNDING, ExitReason.LIMIT):
                 return self._fetch_fault(reason, pc, argument)
 
-    @staticmethod
-    def _fetch_fault(reason: ExitReason, pc: int, argument: int) -> Stop:
+    def _fetch_fault(self, reason: ExitReason, pc: int, argument: int) -> Stop:
         """Code that may not be executed is a fault at its own address."""
         if reason in (ExitReason.UNDECODED, ExitReason.FETCH):
-            return Stop(ExitReason.FAULT, pc, argument if reason is ExitReason.UNDECODED else pc)
+            return self._fault(pc, argument if reason is ExitReason.UNDECODED else pc, EXECUTE)
+        if reason is ExitReason.FAULT:
+            return Stop(reason, pc, argument, cause=self.reference.cause)
         return Stop(reason, pc, argument)
+
+    def _fault(self, pc: int, address: int, permissions: int) -> Stop:
+        """A refused access."""
+        cause = None
+        if self.mmu is not None:
+            from vmjit.memory.mmu import TranslationFault
+
+            try:
+                self.memory.read(address, 1, permissions)
+            except TranslationFault as fault:
+                cause = fault.cause
+        return Stop(ExitReason.FAULT, pc, address, cause=cause)
 
     # Exits that are dealt with here: None to go on.
 
     def _undecoded(self, pc: int, address: int) -> Stop | None:
-        with self.memory.lock:  # another thread may be unmapping it
+        with self.space.lock:  # another thread may be unmapping it
             permissions = self.memory.permissions(address)
             if permissions is None or not permissions & EXECUTE:
-                return Stop(ExitReason.FAULT, pc, address)
+                return self._fault(pc, address, EXECUTE)
             page = address >> PAGE_BITS
             if permissions & WRITE:
                 self.written_code[page] = self.memory.read(page << PAGE_BITS, PAGE_SIZE, EXECUTE)
             self.native.allow_decoding(page)
+            if self.mmu is not None:
+                self.decoded.add(page)
         return None
 
     def _emulate(self, pc: int, _: int) -> Stop | None:
@@ -393,7 +487,7 @@ class Hart:
         if group in self.shared.unavailable:
             return self._emulate(pc, 0)
         try:
-            found = self.cache.get(handlers_key(group))
+            found = self.cache.get(handlers_key(self.settings.model, group))
             if found is None:
                 found = Blob.from_bytes(self.service.wait(("handlers", group)))
             with self.regions.lock:
@@ -426,7 +520,7 @@ class Hart:
 
     def _host_fault(self, _: int, number: int) -> Stop | None:
         layout, words = self.guest.layout, self.words
-        address = words[layout.word("fault_address")] - self.memory.base
+        address = words[layout.word("fault_address")] - self.space.base
         code = words[layout.word("fault_code")] - self.native.arena.base
         if code in self.native.calls:  # on an address that the guest passed; nothing was done
             self.state.left()
@@ -475,7 +569,7 @@ class Hart:
 
     def _code(self, address: int, size: int) -> bytes | None:
         """Guest code; None when it is not all executable. Its pages count as decoded from now on."""
-        with self.memory.lock:
+        with self.space.lock:
             if not self.memory.accessible(address, size, EXECUTE):
                 return None
             for page in range(address >> PAGE_BITS, ((address + size - 1) >> PAGE_BITS) + 1):
@@ -554,7 +648,7 @@ class Hart:
             if text is not None:
                 chunks.append((page, text, executed, ways))
         known = [jump for jump in jumps if jump[0] >> PAGE_BITS in pages]
-        return "region", pc, chunks, known, REGION_SIZE, self.shared.precise, entries
+        return "region", pc, chunks, known, REGION_SIZE, self.shared.precise, entries, self.region_memory
 
     def _executed(self, page: int) -> bytes:
         """Native.executed of a page; what regions were made from counts too, as regions of earlier runs may have it."""
@@ -623,6 +717,8 @@ class Hart:
     def begin_as_child(self) -> None:
         """What was asked for will not come; the guest was forked."""
         self.native.keep_only(self.state)
+        if self.tlb is not None:
+            self.tlb.stay_alone()
         self.forget_asked()
         if self.shared.calls is not None:
             self._handlers[ExitReason.SYSCALL] = self._count_call
@@ -638,7 +734,8 @@ class Hart:
     @property
     def variant(self) -> str:
         """See cache.variant."""
-        return variant(self.settings.passes_text, self.shared.precise)
+        model = self.settings.model if self.settings.memory == "tlb" else self.region_memory
+        return variant(model, self.settings.passes_text, self.shared.precise)
 
     def recall(self) -> None:
         """Place the regions that the last run of the program ended with, those whose code is there by now."""
@@ -692,6 +789,31 @@ class Hart:
         left = Program(tuple(regions), tuple(self.native.jumps()), self.program)
         self.cache.put_program(self.program, self.variant, left)
 
+    # Translation that changes, for a machine: the guest is not running.
+
+    def set_translation(self, settings: Translation) -> None:
+        """Write satp, or what else decides how addresses are translated; code is decoded anew where it leads to."""
+        assert self.mmu is not None, "a process has no page table"
+        if settings.context != self.mmu.settings.context:
+            self._forget_decoded()
+        self.mmu.set(settings)
+
+    def fence_translation(self, vaddr: int | None = None, asid: int | None = None) -> None:
+        """SFENCE.VMA: translations of an address or all, in an address space or all, are looked up again."""
+        assert self.mmu is not None, "a process has no page table"
+        self.mmu.fence(vaddr, asid)
+        if vaddr is None:
+            self._forget_decoded()
+        elif vaddr >> ADDRESS_BITS == 0:
+            self.code_changed(vaddr, 1)
+
+    def _forget_decoded(self) -> None:
+        """Slots belong to virtual addresses."""
+        for page in self.decoded:
+            self.code_changed(page << PAGE_BITS, PAGE_SIZE)
+        self.decoded.clear()
+        self.reference.forget()
+
     # Code that changes.
 
     def code_changed(self, start: int, size: int) -> None:
@@ -720,6 +842,9 @@ class Hart:
         """Give back the memory; the guest must not be running."""
         with self.regions.lock:
             self.shared.calls = None
+            self.regions.epoch += 1  # what is being compiled comes too late
+        if self.tlb is not None:
+            self.tlb.close()
         self.native.close()
 
 

@@ -14,6 +14,9 @@ from typing import NamedTuple
 from vmjit.codegen.lower import CONVENTION, PARAMETERS, Handler, Place, lower_handler, lower_operations
 from vmjit.codegen.native import why_not_native
 from vmjit.codegen.runtime import leave, pc_of_slot, put, runtime, tail, word
+from vmjit.codegen.tlb import fetched
+from vmjit.codegen.walk import refill
+from vmjit.debug import Settings
 from vmjit.errors import DescriptionError
 from vmjit.ir.block import PARAM, Region, Value
 from vmjit.ir.emit import Emitter
@@ -25,11 +28,12 @@ from vmjit.isa.decoder import DecodeTable, Variant
 from vmjit.isa.encoding import Field
 from vmjit.isa.instruction import Instruction
 from vmjit.isa.operand import Operand
-from vmjit.passes import access
+from vmjit.passes import access, lookup
 
 Structural = tuple[tuple[str, int], ...]
 Group = tuple[str, Structural]  # an extension, and the structural fields that its instructions have in common
 Fields = tuple[tuple[str, Field], ...]
+GUARDS = {"flat": access.run, "tlb": lookup.run}  # by Settings.memory
 SMALL = 8  # bits of an operand that is a byte of the slot
 LARGE = 32  # bits of the one operand that may be larger
 
@@ -58,8 +62,9 @@ class Interpreter:
     lead to code that asks the host for it.
     """
 
-    def __init__(self, table: DecodeTable, layout: Layout, core: Collection[str]) -> None:
+    def __init__(self, table: DecodeTable, layout: Layout, core: Collection[str], settings: Settings) -> None:
         """`core` are the extensions whose handlers are in the core."""
+        self.settings = settings
         self.table = table
         self.layout = layout
         self.core_extensions = core
@@ -82,13 +87,14 @@ class Interpreter:
             f"define internal i64 @pack{number}(i64 %word) nounwind {{\n{body}}}\n"
             for body, number in self.packers.items()
         )
-        return "\n".join((_stub(self.table, self.layout, self.packer_of, len(self.packers)), *packers))
+        return "\n".join((_stub(self.table, self.layout, self.packer_of, len(self.packers), self.settings), *packers))
 
     def core(self) -> Part:
         """What is around guest code, and the handlers that every program needs."""
         texts, handlers = self._handlers(None)
         every = {entry: handlers.get(entry, "missing") for entry in range(len(self.served))}
-        return Part("\n".join((runtime(self.layout), *texts)), every)
+        translates = (refill(self.layout),) if self.settings.memory == "tlb" else ()
+        return Part("\n".join((runtime(self.layout), *translates, *texts)), every)
 
     def groups_of_entries(self) -> list[int]:
         """For each entry of the handler table 0, or from 1 on the number of the group that it belongs to."""
@@ -116,7 +122,7 @@ class Interpreter:
                 continue
             if served is not None and served not in names:
                 name = f"h{len(texts)}"
-                text = _handler(name, served, self.layout)
+                text = _handler(name, served, self.layout, self.settings)
                 names[served] = name if text else "emulate"
                 if text:
                     texts.append(text)
@@ -215,7 +221,7 @@ def _is_structural(instruction: Instruction, field: str) -> bool:
 # Handlers.
 
 
-def _handler(name: str, served: Served, layout: Layout) -> str:
+def _handler(name: str, served: Served, layout: Layout, settings: Settings) -> str:
     """The text of a handler, or nothing when only the reference evaluator can execute the instruction."""
     instruction, structural, size = served
     region = trace_handler(instruction, dict(structural), size, layout)
@@ -225,7 +231,8 @@ def _handler(name: str, served: Served, layout: Layout) -> str:
     branches = _branches(region) and all(
         place.offset + place.width // 8 <= SLOT_ODDS or place.offset >= SLOT_ODDS + 2 for place in places.values()
     )
-    return lower_handler(access.run(region), layout, name, Handler(places, size, branches))
+    guarded = GUARDS[settings.memory](region)
+    return lower_handler(guarded, layout, name, Handler(places, size, branches), settings.counts_hits)
 
 
 def _branches(region: Region) -> bool:
@@ -258,17 +265,18 @@ def trace_handler(instruction: Instruction, structural: Mapping[str, int], size:
 # The decode stub.
 
 
-def _stub(table: DecodeTable, layout: Layout, format_of: list[int], formats: int) -> str:
+def _stub(table: DecodeTable, layout: Layout, format_of: list[int], formats: int, settings: Settings) -> str:
     """`decode`, the first function of the module, and its tables."""
     parcel_bits = 8 * table.parcel
-    sizes = "\n".join(_size_case(index, rule, table, layout) for index, rule in enumerate(table.lengths))
+    is_flat = settings.memory == "flat"
+    sizes = "\n".join(_size_case(index, rule, table, layout, is_flat) for index, rule in enumerate(table.lengths))
     cases = " ".join(f"i8 {n}, label %format{n}" for n in range(1, formats))
     packing = "\n".join(
         f"format{n}:\n%packed{n} = call i64 @pack{n}(i64 %word)\nbr label %packed" for n in range(formats)
     )
     packed = ", ".join(f"[ %packed{n}, %format{n} ]" for n in range(formats))
-    words = ", ".join(f"[ %word{i}, %fetch{i} ]" for i in range(len(table.lengths)))
-    roots = ", ".join(f"[ {table.roots[size]}, %fetch{i} ]" for i, (_, _, size) in enumerate(table.lengths))
+    words = ", ".join(f"[ %word{i}, %fetched{i} ]" for i in range(len(table.lengths)))
+    roots = ", ".join(f"[ {table.roots[size]}, %fetched{i} ]" for i, (_, _, size) in enumerate(table.lengths))
     return f"""\
 define {CONVENTION} void @decode({PARAMETERS}) nounwind {{
 {pc_of_slot("%pc")}
@@ -277,7 +285,7 @@ define {CONVENTION} void @decode({PARAMETERS}) nounwind {{
 {word(layout, "%pages", "pages", "ptr")}
 {_require_page("first", "%pc", "read", layout)}
 read:
-%at = getelementptr i8, ptr %memory, i64 %pc
+{_fetch("%at", "%pc", table.parcel, layout, is_flat)}
 %start = load i{parcel_bits}, ptr %at, align 1
 %parcel = zext i{parcel_bits} %start to i64
 br label %size0
@@ -376,17 +384,38 @@ br i1 %{tag}.ok, label %{then}, label %{tag}.undecoded
 {leave(layout, ExitReason.UNDECODED, "%pc", address, tag)}"""
 
 
-def _size_case(index: int, rule: tuple[int, int, int], table: DecodeTable, layout: Layout) -> str:
+def _fetch(result: str, address: str, size: int, layout: Layout, is_flat: bool) -> str:
+    """Text that computes where code lies; without a TLB the host's protection is enough."""
+    if is_flat:
+        return f"{result} = getelementptr i8, ptr %memory, i64 {address}"
+    tag = result.removeprefix("%")
+    return f"""\
+{fetched(f"{result}.there", address, size, layout)}
+br i1 {result}.there.ok, label %{tag}.mapped, label %{tag}.unmapped
+{tag}.unmapped:
+{leave(layout, ExitReason.UNDECODED, "%pc", address, f"{tag}.u")}
+{tag}.mapped:
+{result} = getelementptr i8, ptr %memory, i64 {result}.there"""
+
+
+def _size_case(index: int, rule: tuple[int, int, int], table: DecodeTable, layout: Layout, is_flat: bool) -> str:
     mask, match, size = rule
     load = f"""\
 %raw{index} = load i{8 * size}, ptr %at, align 1
-%word{index} = zext i{8 * size} %raw{index} to i64
-br label %find"""
+%word{index} = zext i{8 * size} %raw{index} to i64"""
     reach = f"br label %fetch{index}"
     if size > table.parcel:
         reach = f"""\
 %end{index} = add i64 %pc, {size - table.parcel}
 {_require_page(f"last{index}", f"%end{index}", f"fetch{index}", layout)}"""
+        if not is_flat:  # the rest may lie on a page that is elsewhere
+            rest = 8 * (size - table.parcel)
+            load = f"""\
+{_fetch(f"%rest{index}", f"%end{index}", size - table.parcel, layout, is_flat)}
+%high{index}.s = load i{rest}, ptr %rest{index}, align 1
+%high{index} = zext i{rest} %high{index}.s to i64
+%shifted{index} = shl i64 %high{index}, {8 * table.parcel}
+%word{index} = or i64 %parcel, %shifted{index}"""
     return f"""\
 size{index}:
 %low{index} = and i64 %parcel, {mask}
@@ -395,7 +424,10 @@ br i1 %is{index}, label %reach{index}, label %size{index + 1}
 reach{index}:
 {reach}
 fetch{index}:
-{load}"""
+{load}
+br label %fetched{index}
+fetched{index}:
+br label %find"""
 
 
 def _array(name: str, type: str, values: list[int]) -> str:

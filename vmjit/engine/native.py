@@ -70,6 +70,7 @@ class Native:
             ("cold", self.symbol("cold")),
             ("leave", self.symbol("leave")),
             ("trap", self.symbol("syscall")),
+            ("tlb_refill", self.symbol("refill") if "refill" in interpreter.symbols else 0),
         ):
             self.words[layout.word(name)] = value
         for width, word in ((32, ctypes.c_uint32), (64, ctypes.c_uint64)):
@@ -110,6 +111,13 @@ class Native:
         for entry, offset in pairs:
             code = self.interpreter.symbols["emulate"] if offset == EMULATED else start + offset
             ctypes.c_uint64.from_address(first + WORD * entry).value = code
+
+    def place_refill(self, blob: Blob) -> None:
+        """Let regions fill their TLB by this code, see Worker.refill."""
+        code = self.arena.base + self._place(blob.code) + blob.symbols["refill"]
+        with self.exclusive:
+            for state in self.states:
+                state.words[self.layout.word("tlb_refill")] = code
 
     def group_of(self, entry: int) -> int:
         """The number of the group that an entry of the handler table belongs to."""

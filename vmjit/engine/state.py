@@ -26,6 +26,10 @@ from vmjit.ir.layout import (
 )
 from vmjit.memory.reservation import Reservation
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from vmjit.memory.tlb import Tlb
+
 FOREVER = (1 << 64) - 1  # an instruction limit that is never reached
 HEAT_FULL = 1 << 16
 KICK = 64  # the host's last real-time signal: it ends what a thread waits for, as any signal that is caught
@@ -56,6 +60,7 @@ class State:
         self.area = Reservation(STATE_SIZE)
         self.words = self.area.words(0, HEAT_OFFSET // WORD)
         self.enter: Callable[[], None] = partial(ctypes.CFUNCTYPE(None, ctypes.c_void_p)(enter), self.area.base)
+        self.tlb: Tlb | None = None
         self.limit = FOREVER  # instructions; the word of that name is 0 while guest code is kept from running
         self.is_wanted = False  # Hart.run is to return
         self.tid = get_native_id()  # of the host thread that runs it

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from vmjit.debug import Settings, wants_traceback
-from vmjit.engine.cache import Cache, Region, calls_key, handlers_key, region_key, variant
+from vmjit.engine.cache import REFILL_KEY, Cache, Region, calls_key, handlers_key, interpreter_key, region_key, variant
 from vmjit.engine.code import Code
 from vmjit.errors import VmjitError
 from vmjit.ir.layout import EMULATED
@@ -39,7 +39,7 @@ INTERPRETER_SYMBOLS = (
     *("enter", "fault", "cold", "leave", "syscall", "previous", "signal", "illegal", "emulate", "handlers", "groups"),
     *("interrupt", "gate", "key", "pthread_setspecific", "pthread_getspecific", "exchange32", "exchange64"),
 )
-INTERPRETER_KEY = "interpreter"
+REFILL = "refill"  # one more, where memory is reached through a TLB
 CALLS_SYMBOLS = ("trap", "descriptors", "clock", "gate")
 WORD = 8  # bytes of an entry of the handler table
 ANSWER_SECONDS = 60  # an answer takes less than one, on a machine that is not overloaded
@@ -100,6 +100,8 @@ def is_answer(number: int, request: tuple[Any, ...], answer: tuple[Any, ...]) ->
             return set(INTERPRETER_SYMBOLS) <= set(Blob.from_bytes(result).symbols)
         if request[0] == "handlers":
             return "handlers" in Blob.from_bytes(result).symbols
+        if request[0] == REFILL:
+            return REFILL in Blob.from_bytes(result).symbols
         if request[0] == "calls":
             return set(CALLS_SYMBOLS) <= set(Blob.from_bytes(result).symbols)
         if request[0] == "region" and result is not None:
@@ -141,7 +143,7 @@ class Worker:
     def parts(self) -> Interpreter:
         from vmjit.engine.interpreter import Interpreter
 
-        return Interpreter(self.guest.decode_table, self.guest.layout, self.guest.core)
+        return Interpreter(self.guest.decode_table, self.guest.layout, self.guest.core, self.settings)
 
     def interpreter(self) -> bytes:
         """The core of tier 0, with its handler table appended, and for each entry the number of its group."""
@@ -158,8 +160,8 @@ class Worker:
         symbols["groups"] = symbols["handlers"] + len(table) * WORD
         groups = array("Q", self.parts.groups_of_entries())
         code = stub.code.ljust(start, b"\0") + blob.code + table.tobytes() + groups.tobytes()
-        kept = Blob(code, {name: symbols[name] for name in INTERPRETER_SYMBOLS})
-        self.cache.put(INTERPRETER_KEY, kept)
+        kept = Blob(code, {name: symbols[name] for name in (*INTERPRETER_SYMBOLS, REFILL) if name in symbols})
+        self.cache.put(interpreter_key(self.settings.model), kept)
         return kept.to_bytes()
 
     def handlers(self, group: int) -> bytes:
@@ -170,7 +172,7 @@ class Worker:
         for entry, name in made.handlers.items():
             table.extend((entry, blob.symbols.get(name, EMULATED)))
         kept = Blob(blob.code + table.tobytes(), {"handlers": len(blob.code)})
-        self.cache.put(handlers_key(group), kept)
+        self.cache.put(handlers_key(self.settings.model, group), kept)
         return kept.to_bytes()
 
     def _handlers(self, text: str) -> Blob:
@@ -179,6 +181,15 @@ class Worker:
             return Blob(b"", {})
         blob, _ = self.compiler.compile(text)
         return Blob(blob.code + bytes(-len(blob.code) % WORD), blob.symbols)
+
+    def refill(self) -> bytes:
+        """What fills a TLB, for regions that have one where the interpreter has none."""
+        from vmjit.codegen.walk import refill
+        from vmjit.jit.compiler import LLVM_PASSES
+
+        blob, _ = self.compiler.compile(refill(self.guest.layout), LLVM_PASSES)
+        self.cache.put(REFILL_KEY, blob)
+        return blob.to_bytes()
 
     def calls(self, descriptors: int, calls: tuple[Call, ...]) -> bytes:
         """The system calls that native code makes itself, see codegen/calls.py."""
@@ -200,8 +211,13 @@ class Worker:
         limit: int,
         precise: bool = False,
         entries: tuple[int, ...] = (),
+        memory: str = "",
     ) -> tuple[bytes, dict[str, float], bool] | None:
-        """A region as cache.Region's bytes, seconds by stage, whether it was cached; None: it cannot be compiled."""
+        """A region as cache.Region's bytes, seconds by stage, whether it was cached; None: it cannot be compiled.
+
+        memory: as Settings.memory, where that is not what the region is to reach memory by.
+        """
+        settings = self.settings.with_memory(memory) if memory else self.settings
         began = perf_counter()
         former = self.former  # the first region waits until it is made
         ready = perf_counter()
@@ -212,13 +228,14 @@ class Worker:
             return None
         ranges = plan.ranges()
         parts = b"".join(code.bytes(start, end - start) or b"" for start, end in ranges)
-        key = region_key(pc, plan.entries, ranges, plan.shape, parts, variant(self.settings.passes_text, precise))
+        kind = variant(settings.model, settings.passes_text, precise)
+        key = region_key(pc, plan.entries, ranges, plan.shape, parts, kind)
         found = self.cache.get_region(key)
         if found is not None:
             return found.to_bytes(), seconds, True
         from vmjit.engine.compile import compile_region
 
-        made = compile_region(plan, self.guest.layout, self.tracer, self.compiler, self.settings, precise=precise)
+        made = compile_region(plan, self.guest.layout, self.tracer, self.compiler, settings, precise=precise)
         region = Region(plan.entries, ranges, plan.exits, plan.shape, len(plan.steps), made.blob)
         self.cache.put_region(key, region)
         return region.to_bytes(), {**seconds, **made.seconds}, False
@@ -229,6 +246,7 @@ def serve(worker: Worker, source: int, target: int, patience: int = 0) -> None:
     makers: dict[str, Callable[..., Any]] = {
         "interpreter": worker.interpreter,
         "handlers": worker.handlers,
+        "refill": worker.refill,
         "calls": worker.calls,
         "region": worker.region,
     }

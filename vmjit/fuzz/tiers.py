@@ -10,9 +10,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from vmjit.debug import Settings
-from vmjit.engine.cache import Cache, handlers_key
+from vmjit.engine.cache import Cache, handlers_key, interpreter_key
 from vmjit.engine.hart import Counters, Hart, Stop, Tier
-from vmjit.engine.worker import INTERPRETER_KEY, Worker
+from vmjit.engine.worker import Worker
 from vmjit.errors import CompileError
 from vmjit.fuzz.end import DEFAULT_LIMIT, End
 from vmjit.fuzz.program import CODE, CODE_SIZE, CONSTANT, CONSTANT_SIZE, DATA, DATA_SIZE, MASK, Program
@@ -47,7 +47,8 @@ class Compiling:
 
     def interpreter(self, group: int | None) -> bytes:
         """Its core, or a group of its handlers."""
-        found = self.cache.get(INTERPRETER_KEY if group is None else handlers_key(group))
+        model = self.settings.model
+        found = self.cache.get(interpreter_key(model) if group is None else handlers_key(model, group))
         if found is not None:
             return found.to_bytes()
         return self.maker.interpreter() if group is None else self.maker.handlers(group)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from vmjit.ir import softfloat
 from vmjit.ir.block import Block, Edge, Region, Value
-from vmjit.ir.layout import ADDRESS_BITS, Layout
+from vmjit.ir.layout import ADDRESS_BITS, NOT_TRANSLATED, PAGE_BITS, Layout
 from vmjit.ir.types import FLOATS, MASK, WIDTH
 
 
@@ -20,6 +20,8 @@ class Memory(Protocol):
     def load(self, address: int, size: int) -> int: ...
 
     def store(self, address: int, size: int, value: int) -> None: ...
+
+    def translate(self, address: int, access: str) -> int: ...
 
     def exchange(self, address: int, size: int, expected: int, new: int) -> bool:
         """Store `new` if `expected` is there, in one step; whether it was."""
@@ -60,6 +62,7 @@ MEANING = {
     "bitcast": "{0}",
     "fcanon": "({nan} if isnan({n}, {0}) else {0})",
     "in_guest": f"{{0}} < {1 << ADDRESS_BITS}",
+    "is_translated": f"{{0}} != {NOT_TRANSLATED}",
 }
 # ... {rm}: rounding mode; value and flags
 FLOAT_MEANING = {
@@ -270,6 +273,15 @@ class _Source:
         self.emit(f"{target} = M.load({args[0]}, {WIDTH[value.type] // 8})")
 
     op_atomic_load = op_load
+
+    def op_translate(self, value: Value, target: str, args: list[str]) -> None:
+        self.emit(f"{target} = M.translate({args[0]}, {value.attr!r})")
+
+    def op_translate_near(self, value: Value, target: str, args: list[str]) -> None:
+        a, b, c = args
+        size = int(str(value.attr)[-1])
+        near = f"(({a} ^ {b}) | (({a} + {size - 1}) ^ {b})) < {1 << PAGE_BITS}"
+        self.emit(f"{target} = ({c} + {a} - {b}) & {MASK['i64']} if {near} else M.translate({a}, {value.attr!r})")
 
     def op_store(self, value: Value, target: None, args: list[str]) -> None:
         type = value.args[1].type

@@ -73,8 +73,8 @@ EMULATED = (1 << 64) - 1  # in place of a handler's offset: the reference evalua
 LINE_BIAS = 1 << 24
 PAGE_BITS = 12  # of guest pages
 
-# An entry of the TLB: tags for reading, writing and executing, then what is added to a virtual address to get its offset
-# in memory. A tag is the virtual address of a page, or INVALID_TAG, which is none.
+# An entry of the TLB: tags for reading, writing and executing, then what is added to a virtual address to get its
+# offset in memory. A tag is the virtual address of a page, or INVALID_TAG, which is none.
 TLB_ENTRY_SIZE = 32  # bytes
 TLB_ADDEND = 24  # offset of the latter; that of a tag is 8 * the kind of access
 READ_TAG, WRITE_TAG, EXECUTE_TAG = 0, 1, 2  # kinds of access

@@ -146,6 +146,17 @@ _TABLE = (
     Op("fence", (), None, "memory fence", attr="order", reads_memory=True, writes_memory=True),
     Op("pause", (), None, "hint: this hart spins", writes_memory=True),
     Op("in_guest", ("i64",), "i1", "the address lies in guest memory"),
+    # a software TLB: loads and stores behind it have an offset in memory as operand 0
+    Op("translate", ("i64",), "given", "offset in memory of a virtual address", attr="access", reads_memory=True),
+    Op(
+        "translate_near",
+        ("i64", "i64", "i64"),
+        "given",
+        "the same, where c is what b, mostly on the same page, was translated to",
+        attr="access",
+        reads_memory=True,
+    ),
+    Op("is_translated", ("i64",), "i1", "a translation is one; else only the host can make the access"),
     # guest registers
     Op("get", (), "given", "read a guest register", attr="register", reads_state=True),
     Op("set", ("any",), None, "write a guest register", attr="register", writes_state=True),
@@ -169,4 +180,5 @@ TERMINATORS = {
 
 ORDERS = ("relaxed", "acquire", "release", "acq_rel", "seq_cst")
 ROUNDINGS = ("dynamic", "rne", "rtz", "rdn", "rup", "rmm")
+ACCESSES = tuple(f"{kind}{size}" for kind in ("read", "write") for size in (1, 2, 4, 8))  # bytes
 CHAINS = ("fall", "jump", "call", "indirect", "return")

@@ -16,6 +16,7 @@ PLACE = {
     "field": "first",
     "file": "index",
     "order": "last",
+    "access": "last",
     "rounding": "last",
 }
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from vmjit.errors import VerifyError
 from vmjit.ir.block import PARAM, Block, Region, Terminator, Value
 from vmjit.ir.exits import ExitReason
-from vmjit.ir.ops import CHAINS, OPS, ORDERS, ROUNDINGS
+from vmjit.ir.ops import ACCESSES, CHAINS, OPS, ORDERS, ROUNDINGS
 from vmjit.ir.printer import Names, number_values, print_integer, print_operation, print_region, print_terminator
 from vmjit.ir.types import FLOATS, MASK, WIDTH
 
@@ -66,6 +66,8 @@ _RULES: dict[str, tuple[str, Callable[..., bool]]] = {
     "fptosi": ("an integer as result", lambda r, a: _is_integer(r)),
     "fptoui": ("an integer as result", lambda r, a: _is_integer(r)),
     **{name: ("i64 as result", lambda r: r == "i64") for name in ("host_flags", "field", "pc", "clock")},
+    "translate": ("i64 as result", lambda r, a: r == "i64"),
+    "translate_near": ("i64 as result", lambda r, a, b, c: r == "i64"),
     "load": ("a type of 8 to 64 bits", lambda r, a: r in _IN_MEMORY),
     "store": ("a type of 8 to 64 bits", lambda r, a, b: b in _IN_MEMORY),
     "atomic_load": ("an integer of 8 to 64 bits", lambda r, a: r in _IN_MEMORY & _INTEGERS),
@@ -88,6 +90,7 @@ _ATTRIBUTES: dict[str, tuple[str, Callable[[int | str | None, Value], bool]]] = 
     "file": ("a word", lambda attr, value: _is_word(attr)),
     "field": ("a word", lambda attr, value: _is_word(attr)),
     "order": (f"one of {' '.join(ORDERS)}; a load releases nothing", lambda attr, value: _is_order(attr, value)),
+    "access": (f"one of {' '.join(ACCESSES)}", lambda attr, value: attr in ACCESSES),
     "rounding": (f"one of {' '.join(ROUNDINGS)}", lambda attr, value: attr in ROUNDINGS),
 }
 _NO_ATTRIBUTE: tuple[str, Callable[[int | str | None, Value], bool]] = ("nothing", lambda attr, value: attr is None)

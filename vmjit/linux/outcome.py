@@ -1,4 +1,4 @@
-"""How a system call ends when it does not simply return a value: a failure, or the end of the guest."""
+"""How a system call ends when it does not simply return a value: a failure, or the end of the guest or its program."""
 
 
 class SyscallError(Exception):
@@ -30,6 +30,14 @@ class ThreadExited(Exception):
     def __init__(self, status: int) -> None:
         super().__init__(f"thread exit status {status}")
         self.status = status
+
+
+class Executed(Exception):
+    """The guest is replaced by another program: its path on the host, arguments, and environment."""
+
+    def __init__(self, program: bytes, argv: list[bytes], env: dict[bytes, bytes]) -> None:
+        super().__init__(f"execution of {program!r}")
+        self.program, self.argv, self.env = program, argv, env
 
 
 class Killed(Exception):

@@ -50,9 +50,10 @@ class Process:
     """A user-mode process.
 
     The engine may set the hooks: flush_code(address, size), before_fork(), after_fork_in_parent(),
-    after_fork_in_child(), make_faults_precise(), and new_thread(thread, maker), which gives a thread copies of the
-    registers of another and returns what runs it to its end in the current host thread. Descriptors and children of its
-    own that the guest must not see go into reserved_fds and hidden_children.
+    after_fork_in_child(), make_faults_precise(signal), may_go_on(): whether Executed may be raised, for another program
+    to be run in this process of the host, and new_thread(thread, maker), which gives a thread copies of the registers
+    of another and returns what runs it to its end in the current host thread. Descriptors and children of its own that
+    the guest must not see go into reserved_fds and hidden_children.
     """
 
     def __init__(
@@ -70,12 +71,14 @@ class Process:
         unset_option: str | None = None,
         ignore_option: str | None = None,
         ignored: Sequence[int] = (),
+        before: "Process | None" = None,
         sandbox: Sandbox | None = None,
         root: Root | None = None,
     ) -> None:
         """argv0_option: the emulator's for an argv[0] that is not the path; env_option, unset_option: for a variable.
 
         ignore_option is that for a signal that the program begins with ignoring, though the host's process does not.
+        before: the program that this one is executed in place of, in the same process of the host.
         root is the sandbox's, with which `executable` is a path below it.
         """
         self.memory = memory
@@ -94,7 +97,7 @@ class Process:
 
         self.name = os.path.basename(self.execfn)[:15]
         self.signals = Signals(ignored)
-        self.limits: dict[int, bytes] = {}
+        self.limits: dict[int, bytes] = {} if before is None else before.limits
         self.auxv = b""
         self.stack_top = self.brk_start = self.brk_end = self.initial_sp = 0
         # Start and end of the program's code and data; of arguments, then environment: for /proc.
@@ -102,9 +105,9 @@ class Process:
         self.strings = (0, 0, 0, 0)
         self.socket_names: dict[bytes, bytes] = {}  # with a root: of the host, and what the guest called it
         self.timers: set[int] = set()  # those of timer_create
-        self.children: set[int] = set()
-        self.hidden_children = HiddenChildren()
-        self.reserved_fds = ReservedDescriptors()
+        self.children: set[int] = set() if before is None else before.children
+        self.hidden_children: HiddenChildren = HiddenChildren() if before is None else before.hidden_children
+        self.reserved_fds: ReservedDescriptors = ReservedDescriptors() if before is None else before.reserved_fds
         if root is not None:
             self.reserved_fds.add(root.fd)
         self.vfork_fd: int | None = None
@@ -114,7 +117,8 @@ class Process:
         self.before_fork: Callable[[], None] = nothing
         self.after_fork_in_parent: Callable[[], None] = nothing
         self.after_fork_in_child: Callable[[], None] = nothing
-        self.make_faults_precise: Callable[[], None] = nothing
+        self.make_faults_precise: Callable[[int], None] = nothing
+        self.may_go_on: Callable[[], bool] = bool
         self.new_thread: Callable[[Thread, Thread], Callable[[], None]] | None = None
 
         self.is_ending = False  # threads that wait in the host are to go on

@@ -26,12 +26,24 @@ from vmjit.linux.abi import (
     RUSAGE_SIZE,
     SIGINFO_CHILD,
     TIMESPEC,
+    ULONG,
 )
 from vmjit.linux.buffers import PAGE, path_string, strings
-from vmjit.linux.outcome import Exited, SyscallError, ThreadExited
+from vmjit.linux.outcome import Executed, Exited, SyscallError, ThreadExited
 from vmjit.linux.sandbox import Sandbox, existing, folder
 from vmjit.linux.signal_frame import SIGINFO_SIZE
-from vmjit.linux.signals import KEPT, SIG_IGN, SIGCHLD, reset_handlers, signals_held
+from vmjit.linux.signals import (
+    KEPT,
+    LARGEST,
+    NEVER_BLOCKED,
+    SIG_IGN,
+    SIG_SETMASK,
+    SIGCHLD,
+    SIGKILL,
+    SIGSTOP,
+    reset_handlers,
+    signals_held,
+)
 from vmjit.linux.table import syscall
 from vmjit.linux.threads import (
     CLONE_CHILD_CLEARTID,
@@ -289,12 +301,14 @@ def sys_execve(process: "Process", path_address: int, argv_address: int, env_add
 
 
 def execute(process: "Process", path: bytes, argv_address: int, env_address: int) -> int:
-    """Replace the emulator by one that runs this program."""
+    """Run another program: in this process of the host, or by replacing the emulator, which ends its threads."""
     # As Linux does since 5.18, a program that is given no arguments gets an empty argv[0].
     argv = strings(process.memory, argv_address) or [b""]
     env = strings(process.memory, env_address)
     program, argv = find_program(process, path, argv)
     variables = {name: value for name, sign, value in (entry.partition(b"=") for entry in env) if name and sign}
+    if process.may_go_on():
+        raise Executed(program, argv, variables)
     for_host, options = share_environment(process, variables)
     command = emulator_command(process, program, argv, options)
     process.before_fork()  # so that no child of the emulator is started meanwhile
@@ -304,6 +318,27 @@ def execute(process: "Process", path: bytes, argv_address: int, env_address: int
         return process.interruptible("execve", command[0], pointers(command), pointers(environment))
     finally:
         process.after_fork_in_parent()
+
+
+def ignored_signals(process: "Process") -> list[int]:
+    """Those of KEPT that the guest ignores, and so what it executes."""
+    return [number for number in sorted(KEPT) if process.signals.action(number).handler == SIG_IGN]
+
+
+def leave_program(process: "Process") -> None:
+    """What execve(2) does to the process, when the guest has ended and another program is to run in its place."""
+    close_gate(process)
+    for number in range(1, LARGEST + 1):
+        if number not in (*KEPT, SIGKILL, SIGSTOP):
+            action = process.signals.action(number)
+            signal.signal(number, signal.SIG_IGN if action.handler == SIG_IGN else signal.SIG_DFL)
+    blocked = process.thread.blocked & ~NEVER_BLOCKED
+    host.system_call("rt_sigprocmask", SIG_SETMASK, ULONG.pack(blocked), None, ULONG.size)
+    for name in os.listdir("/proc/self/fd"):
+        fd = int(name)
+        with suppress(OSError):  # that of the folder is closed by now
+            if fd not in process.reserved_fds and fcntl.fcntl(fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC:
+                os.close(fd)
 
 
 @syscall("dirfd path argv address at_flags", lacks="variables without a name or value are not passed on")
@@ -421,7 +456,6 @@ def emulator_command(process: "Process", program: bytes, argv: list[bytes], opti
     if process.argv0_option is not None and argv[0] != program:
         command += [process.argv0_option, argv[0]]
     if process.ignore_option is not None:
-        for number in sorted(KEPT):
-            if process.signals.action(number).handler == SIG_IGN:
-                command += [process.ignore_option, b"%d" % number]
+        for number in ignored_signals(process):
+            command += [process.ignore_option, b"%d" % number]
     return [*command, *options, program, *argv[1:]]

@@ -462,7 +462,7 @@ def sys_rt_sigaction(process: "Process", number: int, new: int, old: int, size: 
         process.signals.actions[number] = Action(handler, flags, mask & ~UNBLOCKABLE)
         share_with_host(process, number)
         if number in FAULTS and handler > SIG_IGN:
-            process.make_faults_precise()
+            process.make_faults_precise(number)
     if old:
         process.memory.write(old, SIGACTION.pack(before.handler, before.flags, before.mask))
     return 0

@@ -153,9 +153,9 @@ def sys_timer_delete(process: "Process", timer: int) -> int:
     return result
 
 
-def end_timers(process: "Process") -> None:
-    """When the guest ends, and the process of the host goes on."""
-    for which in ITIMERS:
+def end_timers(process: "Process", *, is_executed: bool = False) -> None:
+    """When the guest ends, and the process of the host goes on; with another program, if it executed one."""
+    for which in () if is_executed else ITIMERS:
         host.call("setitimer", which, bytes(ITIMERVAL_SIZE), None)
     for timer in process.timers:
         host.system_call("timer_delete", timer)

@@ -40,9 +40,10 @@ _MAP_FAILED = ctypes.c_void_p(-1).value
 _LOWEST = 0x10000  # Linux's vm.mmap_min_addr: find_free leaves null pointers unmapped
 _PATH_MAX = 4096
 _PROBE = 1 << 20  # bytes of a file mapping that are looked at in one system call
+_LONG = 1 << 20  # bytes to copy, during which other threads of Python should run; what that takes is 1 us
 
 # What _check found in a range besides the permissions asked for.
-_MAY_FAULT, _IS_CODE = 1, 2
+_MAY_FAULT, _IS_CODE = 1, EXECUTE
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _size, _address, _int = ctypes.c_size_t, ctypes.c_void_p, ctypes.c_int
@@ -116,6 +117,8 @@ class AddressSpace:
         self.size = size
         self.mmap_top = size if mmap_top is None else mmap_top
         self.lock = RLock()
+        # (addr, size), page aligned: called after the table has changed, before any other call sees it.
+        self.mapping_changed: Callable[[int, int], None] | None = None
         # (addr, size), page aligned: called after code may have changed, for pages that are or were executable.
         self.code_changed: Callable[[int, int], None] = _ignore
         # By size, (host address, expected, new) -> what was there, in one step even for code that is not Python's.
@@ -239,10 +242,14 @@ class AddressSpace:
             mapping = self._at(index(addr))
             return None if mapping is None else mapping.permissions
 
-    def regions(self) -> Iterator[Mapping]:
-        """Everything that is mapped now, sorted by address."""
+    def regions(self, start: int = 0, end: int | None = None) -> Iterator[Mapping]:
+        """Everything that is mapped now between two addresses, or at all, sorted by address."""
         with self.lock:
-            return iter(tuple(self._table))
+            if start <= 0 and end is None:
+                return iter(tuple(self._table))
+            end = self.size if end is None else end
+            overlapping = self._overlapping(start, end) if start < end else []
+            return iter([mapping.cut(start, end) for mapping in overlapping])
 
     def is_mapped(self, addr: int, size: int) -> bool:
         """Whether every page of the range is mapped, with whatever permissions."""
@@ -278,11 +285,39 @@ class AddressSpace:
         with self.lock:
             found = self._check(addr, size, WRITE)
             if found & _MAY_FAULT:
+                self._require_backed(addr, size)
                 self._copy_in(addr, data)
             else:
                 self._bytes[addr : addr + size] = data
         if found & _IS_CODE:
             self._notify_pages(addr, size)
+
+    def copy(self, target: int, source: int, size: int) -> None:
+        """Store at `target` the bytes that are at `source` now, or nothing if one cannot be read or stored.
+
+        The ranges may overlap.
+        """
+        target, source, size = index(target), index(source), index(size)
+        # One private mapping each, no code: looked at here, for calls would cost as much as 32 KiB. So would `with`.
+        self.lock.acquire()
+        try:
+            starts, table = self._starts, self._table
+            i, j = bisect_right(starts, target) - 1, bisect_right(starts, source) - 1
+            if i >= 0 <= j and 0 < size < _LONG:
+                there, here = table[i], table[j]
+                if (
+                    target + size <= there.end
+                    and source + size <= here.end
+                    and there.permissions & (WRITE | EXECUTE) == WRITE
+                    and here.permissions & READ
+                    and there.offset is here.offset is None
+                    and not (there.shared or here.shared)
+                ):
+                    self._bytes[target : target + size] = self._bytes[source : source + size]
+                    return
+        finally:
+            self.lock.release()
+        self._copy_slowly(target, source, size)
 
     def fill(self, addr: int, size: int, byte: int = 0) -> None:
         """Store one byte value everywhere in the range, or nowhere."""
@@ -290,7 +325,9 @@ class AddressSpace:
         with self.lock:
             found = self._check(addr, size, WRITE)
             if found & _MAY_FAULT:
-                self._copy_in(addr, pattern * size)
+                self._require_backed(addr, size)
+                for start in range(addr, addr + size, _PROBE):
+                    self._copy_in(start, pattern * min(_PROBE, addr + size - start))
             elif size:
                 ctypes.memset(self.base + addr, byte, size)
         if found & _IS_CODE:
@@ -389,6 +426,8 @@ class AddressSpace:
         first = bisect_left(self._starts, touching[0].start if touching else start)
         self._table[first : first + len(touching)] = merged
         self._starts[first : first + len(touching)] = [mapping.start for mapping in merged]
+        if self.mapping_changed is not None:
+            self.mapping_changed(start, end - start)
         return [mapping.cut(start, end) for mapping in old]
 
     def _first_lack(self, addr: int, size: int, permissions: int) -> tuple[int, int] | None:
@@ -408,7 +447,8 @@ class AddressSpace:
         if position >= 0:
             mapping = self._table[position]
             if size > 0 and addr + size <= mapping.end and not permissions & ~mapping.permissions:
-                return _traits(mapping)
+                is_plain = mapping.offset is None and not mapping.shared
+                return mapping.permissions & _IS_CODE if is_plain else _traits(mapping)
         if size == 0:
             return 0
         return self._check_slowly(addr, size, permissions)
@@ -505,8 +545,26 @@ class AddressSpace:
         _require_forbidden(addr, size, done)
         return self._bytes[addr : addr + size].tobytes()
 
+    def _copy_slowly(self, target: int, source: int, size: int) -> None:
+        with self.lock:
+            found = self._check(target, size, WRITE)
+            if (found | self._check(source, size, READ)) & _MAY_FAULT:
+                self._copy_carefully(target, source, size)
+            elif size:
+                ctypes.memmove(self.base + target, self.base + source, size)
+        if found & _IS_CODE:
+            self._notify_pages(target, size)
+
+    def _copy_carefully(self, target: int, source: int, size: int) -> None:
+        """In parts, and from the end when a part would overwrite what is still to be read."""
+        self._require_backed(source, size)
+        self._require_backed(target, size)
+        parts = range(0, size, _PROBE)
+        for part in reversed(parts) if source < target < source + size else parts:
+            self._copy_in(target + part, self._copy_out(source + part, min(_PROBE, size - part)))
+
     def _copy_in(self, addr: int, data: bytes) -> None:
-        self._require_backed(addr, len(data))
+        """To be called when all of it is known to be backed."""
         here = _pack_iovec(ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0, len(data))
         there = _pack_iovec(self.base + addr, len(data))
         done = _libc.process_vm_writev(os.getpid(), here, 1, there, 1, 0)
@@ -526,7 +584,7 @@ def _page_up(size: int) -> int:
 def _traits(mapping: Mapping) -> int:
     """Shared memory may fault like a file: it is one, and move() can make the mapping longer than it."""
     may_fault = mapping.offset is not None or mapping.shared
-    return (_MAY_FAULT if may_fault else 0) | (_IS_CODE if mapping.permissions & EXECUTE else 0)
+    return (_MAY_FAULT if may_fault else 0) | mapping.permissions & _IS_CODE
 
 
 def _host_error(message: str) -> OSError:

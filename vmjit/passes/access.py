@@ -32,7 +32,7 @@ _IN_GUEST, _PC, _ADD, _SETTLE = OPS["in_guest"], OPS["pc"], OPS["add"], OPS["set
 def run(region: Region) -> Region:
     """Split blocks before the accesses that need a guard."""
     for block in list(region.blocks):
-        _guard(region, block)
+        guard(region, block, _tester(), _exit)
     return region
 
 
@@ -75,8 +75,12 @@ def _most(value: Value, depth: int) -> int | None:
     return most if isinstance(most, int) and most < MOST_OFFSET else None
 
 
-def _guard(region: Region, block: Block) -> None:
-    guarded: set[Value] = set()
+def guard(
+    region: Region, block: Block, check: Callable[[Value], list[Value]], exit: Callable[[Region, Value], Block]
+) -> None:
+    """Split a block before its accesses: `check` gives the operations that end in a condition, none where none is
+    needed, and `exit` makes the block that is gone to when it does not hold.
+    """
     exits: dict[int, Block] = {}
     start, ops, end = 0, block.ops, block.terminator
     here = block
@@ -86,30 +90,51 @@ def _guard(region: Region, block: Block) -> None:
             exits.clear()  # an exit from here on must store other registers
         if not (op.reads_memory or op.writes_memory) or not value.args:
             continue
-        root = value.args[0] if value.pc is None else root_of(value.args[0])
-        if root in guarded:
+        made = check(value)
+        if not made:
             continue
-        guarded.add(root)
         split = index - (index > 0 and ops[index - 1].op is _SETTLE)  # that stays with its access
-        test = Value(_IN_GUEST, "i1", (root,))
         outside = exits.get(value.pc or 0)
         if outside is None:
-            outside = exits[value.pc or 0] = _exit(region, value)
+            outside = exits[value.pc or 0] = exit(region, value)
         rest = region.new_block(f"{block.name}.{split}")
-        here.ops = [*ops[start:split], test]
-        here.terminator = Terminator("branch", (test,), (Edge(rest), Edge(outside)))
+        here.ops = [*ops[start:split], *made]
+        here.terminator = Terminator("branch", (made[-1],), (Edge(rest), Edge(outside)))
         here, start = rest, split
     here.ops = ops[start:]
     here.terminator = end
 
 
+def _tester() -> Callable[[Value], list[Value]]:
+    """Tests the root of an address, once in a block."""
+    guarded: set[Value] = set()
+
+    def check(access: Value) -> list[Value]:
+        root = access.args[0] if access.pc is None else root_of(access.args[0])
+        if root in guarded:
+            return []
+        guarded.add(root)
+        return [Value(_IN_GUEST, "i1", (root,))]
+
+    return check
+
+
 def _exit(region: Region, access: Value) -> Block:
+    """For an address outside guest memory."""
+    if access.pc is not None:
+        return emulate(region, access)
     block = region.new_block()
-    if access.pc is None:
-        pc, reason, argument = Value(_PC, "i64"), "fault", access.args[0]
-        block.ops = [pc]
-    else:
-        pc, reason, argument = Value(CONST, "i64", (), access.pc), "emulate", Value(CONST, "i64", (), 0)
-        block.ops = [pc, argument]
-    block.terminator = Terminator("exit", (pc, argument), attr=reason)
+    pc = Value(_PC, "i64")
+    block.ops = [pc]
+    block.terminator = Terminator("exit", (pc, access.args[0]), attr="fault")
+    return block
+
+
+def emulate(region: Region, access: Value) -> Block:
+    """A block that has the instruction of an access executed by the reference evaluator."""
+    block = region.new_block()
+    pc = Value(_PC, "i64") if access.pc is None else Value(CONST, "i64", (), access.pc)
+    argument = Value(CONST, "i64", (), 0)
+    block.ops = [pc, argument]
+    block.terminator = Terminator("exit", (pc, argument), attr="emulate")
     return block

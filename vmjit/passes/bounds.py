@@ -12,8 +12,8 @@ fact cannot outlive its value: the first way to the definition of r has no check
 
 from collections.abc import Iterable
 
+from vmjit.ir.address import address_of
 from vmjit.ir.block import Block, Region, Terminator, Value
-from vmjit.ir.types import signed
 from vmjit.passes.edit import remove_unreachable
 
 REACH = 1 << 31  # half of a guard area, so that the size of an access does not matter
@@ -25,7 +25,7 @@ def run(region: Region) -> Region:
     for block in region.blocks:
         end = block.end
         if end.kind == "branch" and end.args[0].op.name == "in_guest":
-            checks[block] = _address(end.args[0].args[0])
+            checks[block] = address_of(end.args[0].args[0])
     if len(checks) > 1:
         groups = _groups(checks.values())
         bits = {block: groups[check] for block, check in checks.items()}
@@ -35,16 +35,6 @@ def run(region: Region) -> Region:
                 block.terminator = Terminator("jump", (), block.end.edges[:1])
         remove_unreachable(region)
     return region
-
-
-def _address(value: Value) -> tuple[Value, int]:
-    """The root and the constant of an address."""
-    offset = 0
-    while value.op.name == "add" and value.args[1].is_const:
-        value, constant = value.args
-        assert isinstance(constant.attr, int)
-        offset += constant.attr
-    return value, signed(offset, 64)
 
 
 def _groups(checks: Iterable[tuple[Value, int]]) -> dict[tuple[Value, int], int]:
