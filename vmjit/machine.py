@@ -394,7 +394,10 @@ class Machine:
         while True:
             stop = run()
             if stop.reason is ExitReason.SYSCALL:
-                value = syscall(words[number], [words[i] for i in arguments])
+                if stop.argument:
+                    value = self.process.interrupted(words[number])
+                else:
+                    value = syscall(words[number], [words[i] for i in arguments])
                 if value == RESTART:
                     words[pc] = stop.pc - abi.size
                 else:

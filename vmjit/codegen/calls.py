@@ -3,7 +3,8 @@
 Each system call of guest code comes here, with the slot of the instruction after it. A call of the table whose
 arguments are surely in order is made to the host, which sees guest memory at its own addresses and so finds itself what
 is not mapped or protected; then the guest goes on. Everything else leaves with reason SYSCALL, as if nothing had been
-tried, and the world makes the call. A fault of this code in guest memory means the same.
+tried, and the world makes the call; with EINTR as argument it was made, and a signal interrupted it. A fault of this
+code in guest memory means the same as what is not tried.
 
 `descriptors` points to a byte for each descriptor that may be used here, `clock` to the C library's clock_gettime,
 which needs no system call for most clocks, `gate` to the function of codegen/interrupts.py; they are filled in by
@@ -27,7 +28,7 @@ Call = tuple[int, str, tuple[str, ...]]
 ADDRESSES = 1 << ADDRESS_BITS
 PAIR = 16  # bytes of struct timespec, timeval or iovec
 MOST_VECTORS = 8  # of readv and writev; libraries use two
-AGAIN = (NOT_MADE, -EINTR, -EPIPE)  # the world makes the call then: it looks at signals, or sends one
+AGAIN = (NOT_MADE, -EPIPE)  # the world makes the call then: it looks at signals, or sends one
 CLOCK_REALTIME = 0
 FUTEX_WAIT, FUTEX_WAKE = 128, 128 + 1  # private
 FUTEX_WAITS = (FUTEX_WAIT, 128 + 9, 128 + 9 + 256)  # WAIT_BITSET too, by either clock
@@ -113,6 +114,8 @@ define {CONVENTION} void @trap({PARAMETERS}) nounwind {{
 {word(layout, "%number", registers.number)}
 switch i64 %number, label %slow [ {cases} ]
 {bodies}
+interrupted:
+{leave(layout, ExitReason.SYSCALL, "%pc", str(EINTR), "i")}
 slow:
 {leave(layout, ExitReason.SYSCALL, "%pc", "0", "s")}
 done:
@@ -153,6 +156,8 @@ def _may_wait(body: Body, name: str, values: Sequence[str]) -> None:
     number, *rest = (str(host.SYSTEM_CALLS[name]), *values, *["0"] * (host.MOST_ARGUMENTS - len(values)))
     operands = "".join(f", i64 {value}" for value in (number, *rest))
     result = body.make(f"call i64 {gate}(ptr %state{operands})")
+    done = body.fresh()
+    body.emit(f"switch i64 {result}, label {done} [ i64 {-EINTR}, label %interrupted ]\n{done[1:]}:")
     for again in AGAIN:
         body.check(body.make(f"icmp ne i64 {result}, {again}"))
     body.done(result)

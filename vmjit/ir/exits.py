@@ -11,7 +11,9 @@ class ExitReason(IntEnum):
 
     LIMIT = 0  # the instruction limit was reached, or the host asked for a stop; arg 0
     HOT = 1  # a jump target was reached often enough to be compiled; pc is the target, arg is where it came from
-    SYSCALL = 2  # environment call; pc is the instruction after it, arg 0
+    SYSCALL = (
+        2  # environment call; pc is the instruction after it, arg 0, or EINTR when native code has made it in vain
+    )
     BREAKPOINT = 3  # pc is the breakpoint itself, arg 0
     ILLEGAL = 4  # pc is the instruction, arg is its bits
     MISALIGNED = 5  # an atomic access not aligned to its size; arg is the address

@@ -182,6 +182,10 @@ class Process:
             return traced(self, self.strace, entry, args)
         return self.perform(entry, args)
 
+    def interrupted(self, number: int) -> int:
+        """The result of a call that native code has made and a signal interrupted."""
+        return result_of_interrupted(self, NAMES[number])
+
     def perform(self, entry: Syscall, args: Sequence[int]) -> int:
         """The call itself, its exceptions turned into results."""
         values = entry.unpack(_pack_registers(*args))

@@ -242,8 +242,8 @@ def has_changed(pid: int) -> bool:
 def result_of_interrupted(process: "Process", name: str) -> int:
     """What a call returns that a signal has interrupted: it is made again if no handler runs, or one that allows it."""
     found, ready = process.thread.interrupts.peek(), ready_signals(process)
-    if found is None and not ready:
-        return -EINTR
+    if found is None and not ready:  # the process was stopped, or the host's program has a handler of its own
+        return -EINTR if name in NEVER_RESTARTED else RESTART
     if found is not None and is_for_guest(process, *found):
         action = process.signals.action(found[0])
     else:
