@@ -316,11 +316,12 @@ def test_an_interruption(native: Native, pipe: tuple[int, int]) -> None:
     seen: list[int] = []
     before = signal.signal(signal.SIGALRM, lambda number, frame: seen.append(number))
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)  # again: the first may come before the call waits
         assert native.natively("read", pipe[0], native.guest.space(16), 1) is None
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    assert seen == [signal.SIGALRM]
+    assert set(seen) == {signal.SIGALRM}
 
 
 def test_other_calls(native: Native) -> None:
