@@ -10,6 +10,7 @@ Without `=>` the text must come back as it is. `pytest --bless` rewrites what di
 
 import difflib
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,9 @@ import pytest
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from stages import Stage
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in a shell's background; what tests start would ignore it too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 GOLDEN = Path(__file__).parent / "golden"
 ARROW = "=>\n"
