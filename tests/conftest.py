@@ -20,8 +20,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from stages import Stage
 
-if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in a shell's background; what tests start would ignore it too
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# What a shell's background and nohup ignore, what tests start would ignore, too.
+for _number, _action in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_number) == signal.SIG_IGN:
+        signal.signal(_number, _action)
 
 GOLDEN = Path(__file__).parent / "golden"
 ARROW = "=>\n"

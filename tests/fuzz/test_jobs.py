@@ -56,12 +56,12 @@ def test_a_job_that_crashes_goes_on_behind_it(job: Job) -> None:
     job.ask_seeds(range(0, 1 << 40))
     (first,) = answers(job, 1)
     assert first.seed == 0
-    os.kill(job.process.pid, signal.SIGSEGV)
+    os.kill(job.process.pid, signal.SIGABRT)
     found: list[Done] = []
     while not found or found[-1].verdict.mismatch is None:
         found += answers(job, 1)
     mismatch, crashed = found[-1].verdict.mismatch, found[-1].seed
-    assert mismatch is not None and (mismatch.kind, mismatch.message) == (CRASHED, "ended by SIGSEGV")
+    assert mismatch is not None and (mismatch.kind, mismatch.message) == (CRASHED, "ended by SIGABRT")
     assert mismatch.tier in ("generator", "reference", "interpreter")
     assert crashed is not None and found[-1].program == random_program(crashed)
     assert answers(job, 1)[0].seed == crashed + 1
@@ -137,6 +137,6 @@ def test_a_finding_is_shrunk_and_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_crash_is_shown_by_its_message() -> None:
     program = parse_program("\n\n    .2byte 0x0\n")
-    finding = Finding(3, "qemu", program, Verdict(0, Mismatch("jit", CRASHED, message="ended by SIGSEGV")))
-    assert summary(finding) == "seed 3: jit crashed: ended by SIGSEGV"
-    assert "== message\nended by SIGSEGV\n" in report(finding) and "== ir" not in report(finding)
+    finding = Finding(3, "qemu", program, Verdict(0, Mismatch("jit", CRASHED, message="ended by SIGABRT")))
+    assert summary(finding) == "seed 3: jit crashed: ended by SIGABRT"
+    assert "== message\nended by SIGABRT\n" in report(finding) and "== ir" not in report(finding)
