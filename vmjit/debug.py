@@ -179,13 +179,15 @@ class Settings:
             if found is None:
                 raise SettingsError(f"filter: no symbol is named {name!r}, and it is no address like 0x10144")
             ranges.append(found)
-        values = {name: getattr(self, name) for name in self.__slots__}
-        return Settings(**{**values, "names": frozenset(), "ranges": (*self.ranges, *ranges)})
+        return self._with(names=frozenset(), ranges=(*self.ranges, *ranges))
 
     def with_memory(self, memory: str) -> Settings:
         """The same settings with another of MEMORIES."""
+        return self._with(memory=memory)
+
+    def _with(self, **changes: object) -> Settings:
         values = {name: getattr(self, name) for name in self.__slots__}
-        return Settings(**{**values, "memory": memory})
+        return Settings(**{**values, **changes})
 
     def for_child(self) -> dict[str, str | bool]:
         """Arguments of `from_environment` that give a child process the same settings, but for symbols."""
