@@ -12,6 +12,11 @@ thread go on as if it had been seen. So none is slept through, whatever the call
 from vmjit.codegen import host
 from vmjit.ir.layout import SIGINFO_OFFSET, SIGINFO_SIZE, WORD, Layout
 
+# Text that finds the state of the hart that the current host thread runs, or null.
+CURRENT_STATE = """\
+%key = load i32, ptr @key, align 4
+%get = load ptr, ptr @pthread_getspecific, align 8
+%state = call ptr %get(i32 %key)"""
 NOT_MADE = -512  # no errno; the kernel's own ERESTARTSYS
 # Signals that instructions cause stay unblocked: guest code goes on to its next jump, and may fault before. ILL TRAP
 # BUS FPE SEGV.
@@ -32,9 +37,7 @@ call void asm sideeffect "{host.gate(waiting, NOT_MADE)}", ""()
 unreachable
 }}
 define void @interrupt(i32 %number, ptr %info, ptr %context) nounwind {{
-%key = load i32, ptr @key, align 4
-%get = load ptr, ptr @pthread_getspecific, align 8
-%state = call ptr %get(i32 %key)
+{CURRENT_STATE}
 %gone = icmp eq ptr %state, null
 br i1 %gone, label %done, label %owned
 owned:

@@ -7,7 +7,7 @@ threads are filled in by whoever installs the handler. Several threads may be in
 """
 
 from vmjit.codegen import host, profile
-from vmjit.codegen.interrupts import interrupts
+from vmjit.codegen.interrupts import CURRENT_STATE, interrupts
 from vmjit.codegen.lower import CONVENTION, PARAMETERS
 from vmjit.ir.exits import ExitReason
 from vmjit.ir.layout import (
@@ -179,9 +179,7 @@ outside:
 call void @interrupt(i32 %number, ptr %info, ptr %context)
 ret void
 caused:
-%key = load i32, ptr @key, align 4
-%get = load ptr, ptr @pthread_getspecific, align 8
-%state = call ptr %get(i32 %key)
+{CURRENT_STATE}
 %idle = icmp eq ptr %state, null
 br i1 %idle, label %foreign, label %known
 known:
