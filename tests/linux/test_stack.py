@@ -56,6 +56,8 @@ def test_start_lays_out_the_stack(guest: Guest) -> None:
     assert pairs[9] == 0x10400
     assert pairs[11] == os.getuid()
     assert pairs[16] == 0x112D
+    assert memory.read(pairs[33], 4) == b"\x7fELF"
+    assert guest.process.signals.return_address - pairs[33] in range(64, 4096)
     assert pairs[0] == 0
     assert memory.read(pairs[25], 16) != bytes(16)
     assert memory.read_cstring(pairs[31]) == guest.process.execfn

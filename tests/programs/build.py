@@ -2,7 +2,8 @@
 
 `python tests/programs/build.py` rebuilds `elf/*` from `asm/*.S`, `examples/guests/*` from `examples/*.c`,
 `benchmarks/kernels/elf/*` from `benchmarks/kernels/*.c` and the same in `benchmarks/programs`; `--expected` also runs
-them under qemu-riscv64 and stores their standard output next to them as `NAME.expected`.
+them under qemu-riscv64 and stores their standard output next to them as `NAME.expected`. The library that vmjit itself
+ships, `vmjit/linux/linux-vdso.so.1`, is made here, too.
 The invariant, which a test checks: the same compiler gives the same bytes; `elf/TOOLCHAIN` says which compiler.
 """
 
@@ -26,6 +27,18 @@ LINK_FLAGS = (
     "-Wl,-z,max-page-size=4096",
     "-Wl,-z,noexecstack",
 )
+VDSO = ROOT / "vmjit" / "linux" / "vdso.S"
+VDSO_LINK_FLAGS = (
+    "-nostdlib",
+    "-shared",
+    "-s",
+    "-Wl,-soname=linux-vdso.so.1",
+    "-Wl,--hash-style=both",
+    "-Wl,--eh-frame-hdr",
+    "-Wl,--build-id=none",
+    "-Wl,-z,max-page-size=4096",
+    f"-Wl,-T,{VDSO.with_suffix('.lds')}",
+)
 C_FLAGS = ("-std=gnu11", "-O2", "-ffreestanding", "-fno-stack-protector", "-fno-asynchronous-unwind-tables", "-Wall")
 # Kernels print the bits of their results, so they must do the operations that stand in the source and no fused ones;
 # and without small data, which the linker would put into one segment with the code, writable and executable.
@@ -39,6 +52,7 @@ class Target:
     source: Path
     path: Path
     flags: tuple[str, ...]
+    link_flags: tuple[str, ...] = LINK_FLAGS
 
 
 def directive(source: Path, name: str, default: str = "") -> str:
@@ -64,6 +78,7 @@ def targets() -> Iterator[Target]:
         for source in sorted((ROOT / "benchmarks" / folder).glob("*.c")):
             path = Path("benchmarks") / folder / "elf" / source.stem
             yield Target(source, path, ("-march=rv64gc", *KERNEL_FLAGS))
+    yield Target(VDSO, Path("vmjit/linux/linux-vdso.so.1"), ("-march=rv64gc",), VDSO_LINK_FLAGS)
 
 
 def build(target: Target, root: Path) -> Path:
@@ -74,7 +89,7 @@ def build(target: Target, root: Path) -> Path:
         # The linker keeps the object file's name as a symbol, so it must be the same in every build.
         objects = (f"{target.source.stem}.o",)
         compile_flags = ("-mabi=lp64d", *target.flags, "-fno-pic", "-c", str(target.source), "-o", *objects)
-        for flags in (compile_flags, ("-mabi=lp64d", *LINK_FLAGS, *objects, "-o", str(output.resolve()))):
+        for flags in (compile_flags, ("-mabi=lp64d", *target.link_flags, *objects, "-o", str(output.resolve()))):
             subprocess.run([COMPILER, *flags], check=True, cwd=scratch)
     return output
 
@@ -93,7 +108,7 @@ def toolchain() -> str | None:
 
 def store_expected(target: Target) -> None:
     """Run a built program under qemu-riscv64 with the arguments its source names and keep what it prints."""
-    if directive(target.source, "expected") != "by hand":
+    if target.source != VDSO and directive(target.source, "expected") != "by hand":
         program = ROOT / target.path
         command = ["qemu-riscv64", str(program), *shlex.split(directive(target.source, "args"))]
         result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=60)

@@ -29,6 +29,7 @@ from vmjit.linux.syscalls import TABLE
 from vmjit.linux.table import Syscall
 from vmjit.linux.thread import Thread
 from vmjit.linux.threads import release_robust_futexes, tell_end
+from vmjit.linux.vdso import map_vdso
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class Process:
         self.signals = Signals(ignored)
         self.limits: dict[int, bytes] = {} if before is None else before.limits
         self.auxv = b""
-        self.stack_top = self.brk_start = self.brk_end = self.initial_sp = 0
+        self.vdso = self.stack_top = self.brk_start = self.brk_end = self.initial_sp = 0
         # Start and end of the program's code and data; of arguments, then environment: for /proc.
         self.code = self.data = (0, 0)
         self.strings = (0, 0, 0, 0)
@@ -164,9 +165,10 @@ class Process:
         return self.executable if self.root is None else self.root.inside(self.executable) or self.execfn
 
     def start(self, image: "Image", *, hwcap: int, interpreter_base: int = 0) -> int:
-        """Map and fill the stack, place the break behind the image; the initial stack pointer."""
+        """Map the vDSO and the stack and fill this, place the break behind the image; the initial stack pointer."""
         self.brk_start = self.brk_end = -(-image.brk_start // PAGE) * PAGE
         self.stack_top = map_stack(self.memory)
+        self.vdso, self.signals.return_address = map_vdso(self.memory)
         self.code, self.data = image.area(EXECUTE), image.area(WRITE)
         self.initial_sp, self.auxv = write_stack(self, image, hwcap, interpreter_base)
         return self.initial_sp

@@ -17,9 +17,6 @@ ALIGNMENT = 16
 SIGINFO_FAULT = Struct("<iiiiQ104x")  # address
 SIGINFO_SENDER = Struct("<iiiiiIQ96x")  # pid uid value
 
-# What the return address of a handler leads to; unwinders know a frame by these very instructions.
-RETURN_CODE = bytes.fromhex("9308b00873000000")  # li a7, 139; ecall: rt_sigreturn
-
 WORD_MASK = (1 << 64) - 1
 FCSR_FLAGS, FCSR_ROUNDING_SHIFT = 0x1F, 5
 

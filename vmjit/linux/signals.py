@@ -16,12 +16,11 @@ from errno import EINTR, EINVAL, ENOMEM, EPERM
 from vmjit.errors import MemoryAccessError
 from vmjit.linux import host
 from vmjit.linux.abi import INT, SIGACTION, SIGALTSTACK, TIMESPEC, ULONG
-from vmjit.linux.buffers import EXECUTE, PAGE, READ, WRITE, timespec
+from vmjit.linux.buffers import timespec
 from vmjit.linux.outcome import RESTART, Killed, Restart, SyscallError
 from vmjit.linux.signal_frame import (
     ALIGNMENT,
     FRAME_SIZE,
-    RETURN_CODE,
     SIGINFO_FAULT,
     SIGINFO_SENDER,
     SIGINFO_SIZE,
@@ -89,7 +88,7 @@ class Signals:
         self.lock = RLock()
         self.pending = 0  # signals sent to the process: any thread takes them that does not block them
         self.infos: dict[int, bytes] = {}  # siginfo_t of pending signals
-        self.return_address = 0  # of handlers: guest memory with RETURN_CODE
+        self.return_address = 0  # of handlers
 
     def action(self, number: int) -> Action:
         """What happens when this signal arrives."""
@@ -311,21 +310,7 @@ def begin_handler(process: "Process", number: int, info: bytes, action: Action) 
         share_with_host(process, number)
     thread.blocked |= action.mask | (0 if action.flags & SA_NODEFER else bit_of(number)) & ~UNBLOCKABLE
     arguments = (number, frame, frame + SIGINFO_SIZE)
-    registers.begin_handler(action.handler, return_address(process), frame, arguments)
-
-
-def return_address(process: "Process") -> int:
-    """Where handlers return to; mapped when first needed."""
-    state = process.signals
-    if not state.return_address:
-        address = process.memory.find_free(PAGE)
-        if address is None:
-            raise Killed(SIGSEGV)
-        process.memory.map(address, PAGE, READ | WRITE, name="[vdso]")
-        process.memory.write(address, RETURN_CODE)
-        process.memory.protect(address, PAGE, READ | EXECUTE)
-        state.return_address = address
-    return state.return_address
+    registers.begin_handler(action.handler, process.signals.return_address, frame, arguments)
 
 
 def default_action(number: int) -> None:

@@ -29,7 +29,7 @@ RANDOM_SIZE = 16
 
 AT_NULL, AT_PHDR, AT_PHENT, AT_PHNUM, AT_PAGESZ, AT_BASE, AT_FLAGS, AT_ENTRY = 0, 3, 4, 5, 6, 7, 8, 9
 AT_UID, AT_EUID, AT_GID, AT_EGID, AT_HWCAP, AT_CLKTCK, AT_SECURE = 11, 12, 13, 14, 16, 17, 23
-AT_RANDOM, AT_EXECFN, AT_MINSIGSTKSZ = 25, 31, 51
+AT_RANDOM, AT_EXECFN, AT_SYSINFO_EHDR, AT_MINSIGSTKSZ = 25, 31, 33, 51
 
 
 def stack_size() -> int:
@@ -62,12 +62,13 @@ def string_addresses(strings: list[bytes], address: int) -> list[int]:
     return addresses
 
 
-def auxiliary_vector(image: "Image", hwcap: int, interpreter_base: int, random: int, execfn: int) -> bytes:
+def auxiliary_vector(image: "Image", hwcap: int, interpreter_base: int, vdso: int, random: int, execfn: int) -> bytes:
     """The (type, value) pairs, AT_NULL last; the base of the dynamic linker is 0 without one.
 
-    Linux on riscv64 has no AT_PLATFORM; there is no vDSO, so no AT_SYSINFO_EHDR either.
+    Linux on riscv64 has no AT_PLATFORM.
     """
     entries = {
+        AT_SYSINFO_EHDR: vdso,
         AT_HWCAP: hwcap,
         AT_PAGESZ: PAGE,
         AT_CLKTCK: CLOCK_TICKS,
@@ -100,7 +101,7 @@ def write_stack(process: "Process", image: "Image", hwcap: int, interpreter_base
     text_address = process.stack_top - 8 - len(text)
     addresses = string_addresses(strings, text_address)
     random = (text_address - RANDOM_SIZE) & -16
-    auxv = auxiliary_vector(image, hwcap, interpreter_base, random, addresses[-1])
+    auxv = auxiliary_vector(image, hwcap, interpreter_base, process.vdso, random, addresses[-1])
     words = [len(argv), *addresses[: len(argv)], 0, *addresses[len(argv) : -1], 0]
     vectors = pack(f"<{len(words)}Q", *words) + auxv
     sp = (random - len(vectors)) & -16
