@@ -46,7 +46,22 @@ def test_scheduling(guest: Guest) -> None:
     assert guest.memory.read(at, 4) == bytes(4)
     assert guest.call("sched_get_priority_max", 1) == 99
     assert guest.call("getpriority", 0, 0) == 20 - os.getpriority(os.PRIO_PROCESS, 0)
-    assert guest.call("getcpu", at, at + 4, 0) == 0
+
+
+def test_the_processor_is_the_hosts(guest: Guest) -> None:
+    at = guest.space(8)
+    allowed = os.sched_getaffinity(0)
+    try:
+        for cpu in allowed:
+            os.sched_setaffinity(0, {cpu})
+            assert guest.call("getcpu", at, at + 4, 0) == 0
+            found, node = struct.unpack("<II", guest.memory.read(at, 8))
+            assert found == cpu
+            assert os.path.exists(f"/sys/devices/system/cpu/cpu{cpu}/node{node}") or node == 0  # not all have nodes
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert guest.call("getcpu", 0, 0, 0) == 0
+    assert guest.call("getcpu", at, UNMAPPED, 0) == -errno.EFAULT
 
 
 def test_uname_is_riscv(guest: Guest) -> None:

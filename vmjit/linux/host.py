@@ -97,7 +97,8 @@ _X86_64 = {  # <asm/unistd_64.h>; other hosts have the numbers of asm-generic, a
     **{"rt_sigsuspend": 130, "tkill": 200, "tgkill": 234, "rt_tgsigqueueinfo": 297, "pidfd_send_signal": 424},
     **{"timer_create": 222, "timer_settime": 223, "timer_gettime": 224, "timer_getoverrun": 225, "timer_delete": 226},
     **{"clock_nanosleep": 230, "waitid": 247, "openat": 257, "pselect6": 270, "ppoll": 271, "splice": 275},
-    **{"epoll_pwait": 281, "accept4": 288, "signalfd4": 289, "membarrier": 324, "openat2": 437},
+    **{"epoll_pwait": 281, "accept4": 288, "signalfd4": 289, "getcpu": 309, "membarrier": 324},
+    "openat2": 437,
 }
 HOST_NUMBERS = _X86_64 if os.uname().machine == "x86_64" else NUMBERS
 _MOST_ARGUMENTS = 6

@@ -211,11 +211,13 @@ def sys_sched_get_priority_min(_process: "Process", policy: int) -> int:
     return os.sched_get_priority_min(policy)
 
 
-@syscall("address address address", lacks="always says 0")
+@syscall("address address address")
 def sys_getcpu(process: "Process", cpu: int, node: int, _cache: int) -> int:
-    for address in (cpu, node):
+    found = host.zeroed(UINT.size), host.zeroed(UINT.size)
+    host.system_call("getcpu", *found)
+    for address, number in zip((cpu, node), found, strict=True):
         if address:
-            process.memory.write(address, UINT.pack(0))
+            process.memory.write(address, number.raw)
     return 0
 
 

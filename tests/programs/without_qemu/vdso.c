@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include <elf.h>
 #include <link.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -115,8 +116,15 @@ static void processors(void)
     long (*flush)(void *, void *, unsigned long) = function("__vdso_flush_icache");
     long (*probe)(void *, size_t, size_t, void *, unsigned) = function("__vdso_riscv_hwprobe");
     struct { long key; unsigned long value; } pair = {3, 0}; // RISCV_HWPROBE_KEY_BASE_BEHAVIOR
-    unsigned processor = -1, node = -1;
-    printf("getcpu %ld %d %d\n", getcpu(&processor, &node, NULL), processor < 1u << 16, node < 1u << 16);
+    unsigned processor = -1, node = -1, wanted = 0;
+    cpu_set_t allowed;
+    sched_getaffinity(0, sizeof allowed, &allowed);
+    while (!CPU_ISSET(wanted, &allowed))
+        wanted++;
+    CPU_ZERO(&allowed);
+    CPU_SET(wanted, &allowed);
+    sched_setaffinity(0, sizeof allowed, &allowed);
+    printf("getcpu %ld %d %d\n", getcpu(&processor, &node, NULL), processor == wanted, node < 1u << 16);
     printf("flush_icache %ld\n", flush(&pair, &pair + 1, 0));
     printf("hwprobe %ld %lu\n", probe(&pair, 1, 0, NULL, 0), pair.value);
 }
