@@ -96,6 +96,12 @@ def step_status(cpu: Cpu, ra: Operandlike, step: int) -> None:
     cpu.write("status", status - cpu.r[ra] if step else status + cpu.r[ra])
 
 
+@toy.instruction("third rd, ra", "1101 rd ra 000 000", ext="toy")
+def third(cpu: Cpu, rd: Operandlike, ra: Operandlike) -> None:
+    """Only the reference evaluator divides 128 bits."""
+    cpu.r[rd] = cpu.r[ra].zext(128).udiv(3).trunc(64)
+
+
 toy.abbreviation(
     "mov rd, ra", "0010 rd ra 000 000", of=add, ext="toy", within=add, rd=lambda rd: rd, ra=lambda ra: ra, rb=lambda: 0
 )

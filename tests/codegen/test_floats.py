@@ -449,7 +449,7 @@ def test_every_conversion_to_an_integer_is_native() -> None:
         ("sitofp", "f32", "i32", "rup", "rounding rup"),
         ("sitofp", "f64", "i128", "dynamic", "no conversion from i128"),
         ("fptosi", "i16", "f64", "rtz", "no conversion to i16"),
-        ("clock", "i64", None, None, "only the host"),
+        ("udiv", "i128", "i128", None, "no division of 128 bits"),
     ],
 )
 def test_why_not_native_tells_the_reason(

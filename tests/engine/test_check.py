@@ -1,5 +1,7 @@
 """VMJIT_CHECK passes where regions are right and names what differs where one is wrong."""
 
+import time
+
 import pytest
 import toy
 from machines import CODE, DATA, LOOP, NO_CACHE, PAGE, assemble, guest_named, harts, registers, set_registers
@@ -42,6 +44,14 @@ def test_exits_and_faults_pass() -> None:
         assert hart.run().reason is ExitReason.SYSCALL
         stop = hart.run()
         assert (stop.reason, stop.pc) == (ExitReason.FAULT, CODE + 12)
+
+
+def test_the_clock_stands_still_meanwhile() -> None:
+    with checked(assemble("bnez r7, 0x10002\nli r1, 5\nclock r2\nadd r3, r2, r1\nst r3, 0(r7)\nhalt")) as hart:
+        set_registers(hart, r7=DATA)
+        before = time.time_ns() // 100
+        assert hart.run().reason is ExitReason.SYSCALL and hart.counters.exits["CHECKED"]
+        assert before <= registers(hart)["r2"] <= time.time_ns() // 100
 
 
 def test_the_limit_is_kept() -> None:

@@ -18,7 +18,7 @@ from errno import EAGAIN, EINTR, EPIPE
 from vmjit.codegen import host
 from vmjit.codegen.interrupts import NOT_MADE
 from vmjit.codegen.lower import CONVENTION, PARAMETERS
-from vmjit.codegen.runtime import leave, pc_of_slot, put, tail, word
+from vmjit.codegen.runtime import CLOCK_REALTIME, leave, pc_of_slot, put, tail, word
 from vmjit.ir.exits import ExitReason
 from vmjit.ir.layout import ADDRESS_BITS, Layout
 
@@ -29,7 +29,6 @@ ADDRESSES = 1 << ADDRESS_BITS
 PAIR = 16  # bytes of struct timespec, timeval or iovec
 MOST_VECTORS = 8  # of readv and writev; libraries use two
 AGAIN = (NOT_MADE, -EPIPE)  # the world makes the call then: it looks at signals, or sends one
-CLOCK_REALTIME = 0
 FUTEX_WAIT, FUTEX_WAKE = 128, 128 + 1  # private
 FUTEX_WAITS = (FUTEX_WAIT, 128 + 9, 128 + 9 + 256)  # WAIT_BITSET too, by either clock
 

@@ -306,6 +306,9 @@ class _Lowering:
     def op_settle(self, value: Value) -> None:
         """What it asks for are the `set`s before it."""
 
+    def op_clock(self, value: Value) -> None:
+        self.emit(f"{self.use(value)} = call i64 {self.pointer_word('clock')}()")
+
     def register(self, value: Value) -> str:
         pointer, index = self.fresh(), self.fresh()
         self.emit(f"{index} = getelementptr i64, ptr %state, i64 {self.use(value.args[0])}")

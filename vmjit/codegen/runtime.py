@@ -3,7 +3,8 @@
 `enter(state)` is what the host calls. It notes the frame pointer and `launch` the stack pointer, so that `fault`, the
 host's signal handler, can make the thread go on in `recover`, which returns from `launch` as if guest code had. Needs
 nothing from outside but the words of the state; `previous`, `signal`, `key` and the pointers to functions for values of
-threads are filled in by whoever installs the handler. Several threads may be in it, with a state each.
+threads are filled in by whoever installs the handler, and `clock_gettime`. Several threads may be in it, with a state
+each.
 """
 
 from vmjit.codegen import host, profile
@@ -16,9 +17,12 @@ from vmjit.ir.layout import (
     SLOT_SCALE,
     Layout,
 )
+from vmjit.ir.ops import TICKS
 
 GUARD = 1 << 32  # bytes on both sides of guest memory that belong to it and fault
 SLOT_SHIFT = SLOT_SCALE.bit_length() - 1
+CLOCK_REALTIME = 0
+NANOSECONDS = 1_000_000_000  # in a second
 ARGUMENTS = "ptr %state, ptr %memory, ptr %slots, ptr %code, i64 %instret"
 
 
@@ -77,6 +81,7 @@ def runtime(layout: Layout) -> str:
             interrupts(layout),
             _exchange(32),
             _exchange(64),
+            _clock(),
             _cold(layout),
             _leave(layout),
             _syscall(layout),
@@ -234,6 +239,31 @@ define i{width} @exchange{width}(ptr %at, i{width} %expected, i{width} %new) nou
 %pair = cmpxchg ptr %at, i{width} %expected, i{width} %new seq_cst seq_cst, align {width // 8}
 %old = extractvalue {{ i{width}, i1 }} %pair, 0
 ret i{width} %old
+}}"""
+
+
+def _clock() -> str:
+    """What the state's word `clock` leads to. Where `stopped` is not 0, it is that time: see engine/check.py."""
+    return f"""
+@clock_gettime = dso_local global ptr null
+@stopped = dso_local global i64 0
+define i64 @clock() nounwind {{
+%pair = alloca [2 x i64], align 8
+%stopped = load volatile i64, ptr @stopped, align 8
+%runs = icmp eq i64 %stopped, 0
+br i1 %runs, label %ask, label %stands
+stands:
+ret i64 %stopped
+ask:
+%get = load ptr, ptr @clock_gettime, align 8
+%error = call i32 %get(i32 {CLOCK_REALTIME}, ptr %pair)
+%seconds = load i64, ptr %pair, align 8
+%second = getelementptr i64, ptr %pair, i64 1
+%nanoseconds = load i64, ptr %second, align 8
+%whole = mul i64 %seconds, {TICKS}
+%part = udiv i64 %nanoseconds, {NANOSECONDS // TICKS}
+%ticks = add i64 %whole, %part
+ret i64 %ticks
 }}"""
 
 

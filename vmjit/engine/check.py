@@ -31,12 +31,16 @@ LONGEST = 2000  # instructions without a way back, in a region and in interprete
 
 
 class Overlay(ReferenceMemory):
-    """Guest memory whose stores stay here."""
+    """Guest memory whose stores stay here, and a clock that stands still: native code is to be told the same time."""
 
     def __init__(self, memory: AddressSpace | VirtualMemory) -> None:
         super().__init__(memory)
         self.stored: dict[int, int] = {}
         self.log: list[tuple[int, int]] = []  # (address, byte) in order
+        self.now = super().clock()
+
+    def clock(self) -> int:
+        return self.now
 
     def load(self, address: int, size: int) -> int:
         value = super().load(address, size)
@@ -104,19 +108,21 @@ class CheckedHart(Hart):
     def _enter_checked(self, pc: int) -> None:
         placed = self.regions.find(self.native.code_of(pc))
         assert placed is not None
-        expected, log = self._expect()
+        expected, overlay = self._expect()
         self.counters.exits["CHECKED"] += 1
+        self.native.stop_clock(overlay.now)
         self.state.enter()
+        self.native.stop_clock(0)
         if self.words[self._reason] != ExitReason.HOST_FAULT:  # where registers are not exact
-            self._compare(placed, pc, expected, log)
+            self._compare(placed, pc, expected, overlay.log)
 
     @cached_property
     def shadow(self) -> Reference:
         """A reference evaluator with registers of its own."""
         return self._reference(memoryview(bytearray(self.words.nbytes)).cast("Q"))
 
-    def _expect(self) -> tuple[dict[int, Point], list[tuple[int, int]]]:
-        """By count of instructions: where the reference was, its registers, and how many stores it had made."""
+    def _expect(self) -> tuple[dict[int, Point], Overlay]:
+        """By count of instructions: where the reference was, its registers, the number of its stores; and these."""
         reference, overlay = self.shadow, Overlay(self.memory)
         copy = reference.words
         copy[:] = self.words
@@ -131,7 +137,7 @@ class CheckedHart(Hart):
             if reason is not None or ways_back == MOST_COPIES:
                 break
             pc = target
-        return found, overlay.log
+        return found, overlay
 
     def _compare(self, placed: Placed, start: int, expected: dict[int, Point], log: list[tuple[int, int]]) -> None:
         words, layout = self.words, self.guest.layout

@@ -69,10 +69,12 @@ class Native:
             ("handlers", self.symbol("handlers")),
             ("cold", self.symbol("cold")),
             ("leave", self.symbol("leave")),
+            ("clock", self.symbol("clock")),
             ("trap", self.symbol("syscall")),
             ("tlb_refill", self.symbol("refill") if "refill" in interpreter.symbols else 0),
         ):
             self.words[layout.word(name)] = value
+        ctypes.c_uint64.from_address(self.symbol("clock_gettime")).value = _address(_libc.clock_gettime)
         for width, word in ((32, ctypes.c_uint32), (64, ctypes.c_uint64)):
             exchange = ctypes.CFUNCTYPE(word, ctypes.c_void_p, word, word)(self.symbol(f"exchange{width}"))
             memory.exchanges[width // 8] = exchange
@@ -131,6 +133,10 @@ class Native:
         self.arena.place(start, code)
         self._used = start + len(code)
         return start
+
+    def stop_clock(self, ticks: int) -> None:
+        """Let the `clock` operation tell this time; 0: let it go on."""
+        ctypes.c_uint64.from_address(self.symbol("stopped")).value = ticks
 
     def set_heat(self, threshold: int) -> None:
         """Every jump target counts as hot after `threshold` jumps to it by one hart."""

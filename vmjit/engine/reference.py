@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from vmjit.errors import MemoryAccessError
 from vmjit.ir.exits import ExitReason
 from vmjit.ir.interpret import Outcome, ReservedRounding, compile_region
+from vmjit.ir.ops import TICKS
 from vmjit.memory.address_space import EXECUTE, READ, WRITE
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from vmjit.memory.mmu import VirtualMemory
 
 UPDATES = {5: 7, 13: 15}  # faults of loads -> what they are called for instructions that store there too
-TICKS = 10_000_000  # of the `clock` operation, in a second
 
 
 class GuestFault(Exception):

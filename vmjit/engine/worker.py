@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 INTERPRETER_SYMBOLS = (
     *("enter", "fault", "cold", "leave", "syscall", "previous", "signal", "illegal", "emulate", "handlers", "groups"),
     *("interrupt", "gate", "key", "pthread_setspecific", "pthread_getspecific", "exchange32", "exchange64"),
+    *("clock", "clock_gettime", "stopped"),
 )
 REFILL = "refill"  # one more, where memory is reached through a TLB
 CALLS_SYMBOLS = ("trap", "descriptors", "clock", "gate")

@@ -27,6 +27,7 @@ ENGINE_WORDS = {
             "handlers",  # host address of the table of interpreter handlers: offsets from `code` by variant
             "cold",  # host address of the native code for jumps from regions into interpreted code
             "leave",  # host address of the native code that returns from a region to the host
+            "clock",  # host address of the native code that tells the time, in ticks
             "trap",  # host address of the native code that a system call goes to, with the slot of what comes after it
             "host_stack",  # stack pointer of the native entry function, for recovery from a host fault
             "host_frame",  # its frame pointer, the one register that guest code must leave as it was

@@ -41,6 +41,7 @@ class Op:
 
 
 AA = ("a", "a")
+TICKS = 10_000_000  # of the `clock` operation, in a second
 
 
 def _binary(name: str, summary: str) -> Op:
@@ -165,7 +166,7 @@ _TABLE = (
     Op("settle", (), None, "the next access may stop the guest: its registers must be in the state", reads_state=True),
     Op("field", (), "given", "an operand field of the instruction (interpreter handlers)", attr="field"),
     Op("pc", (), "given", "address of the instruction (interpreter handlers)"),
-    Op("clock", (), "given", "wall-clock ticks of 10 MHz; only the host can tell", reads_state=True, attr="host"),
+    Op("clock", (), "given", "the host's wall clock, in ticks of 10 MHz", reads_state=True, attr="host"),
 )
 
 OPS = {op.name: op for op in _TABLE}

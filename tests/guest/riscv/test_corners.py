@@ -4,6 +4,7 @@ Those of memory are in test_page_ends.py and test_atomics.py.
 """
 
 import random
+import time
 from collections.abc import Callable
 
 import pytest
@@ -229,6 +230,14 @@ def test_zero_as_destination(made: Instruction, tier: Tier) -> None:
         wanted, other, written = outcome(made, tier, rd=10, **steering)
         assert registers["x10"] == STATE["x10"] != other["x10"]
         assert (end, registers | {"x10": 0}, memory) == (wanted, other | {"x10": 0}, written), steering
+
+
+@every_tier
+def test_the_time_is_the_hosts(tier: Tier) -> None:
+    with hart_with("csrrs a0, time, zero\ncsrrci a1, time, 0\nebreak", tier) as hart:
+        before = time.time_ns() // 100
+        assert run(hart) == ("BREAKPOINT", START + 8, 0)
+        assert before <= get(hart, "a0") <= get(hart, "a1") <= time.time_ns() // 100
 
 
 @every_tier
