@@ -12,7 +12,8 @@ from vmjit.guest import get
 from vmjit.linux import Exited, Thread, ThreadExited
 from vmjit.linux.signal_frame import UserRegisters
 
-WAIT, WAKE, REQUEUE, CMP_REQUEUE, WAKE_OP, WAIT_BITSET, WAKE_BITSET, LOCK_PI = 0, 1, 3, 4, 5, 9, 10, 6
+WAIT, WAKE, REQUEUE, CMP_REQUEUE, WAKE_OP, WAIT_BITSET, WAKE_BITSET = 0, 1, 3, 4, 5, 9, 10
+LOCK_PI, UNLOCK_PI, TRYLOCK_PI, WAIT_REQUEUE_PI, CMP_REQUEUE_PI, LOCK_PI2 = 6, 7, 8, 11, 12, 13
 PRIVATE, REALTIME = 128, 256
 WAITERS, OWNER_DIED = 1 << 31, 1 << 30
 THREAD = 0x3D0F00  # what pthread_create passes: VM FS FILES SIGHAND THREAD SYSVSEM SETTLS PARENT_SETTID CHILD_CLEARTID
@@ -72,8 +73,49 @@ def test_futex(guest: Guest, scope: int) -> None:
     assert guest.call("futex", at + 1, WAKE | scope, 1) == -errno.EINVAL
     assert guest.call("futex", 0x9000000, WAIT | scope, 1) == -errno.EFAULT
     assert guest.call("futex", at, WAIT | scope, 5, guest.put(struct.pack("<qq", 0, -1))) == -errno.EINVAL
-    for operation in (77, LOCK_PI):
-        assert guest.call("futex", at, operation | scope, 1) == -errno.ENOSYS
+    assert guest.call("futex", at, 77 | scope, 1) == -errno.ENOSYS
+
+
+@pytest.mark.parametrize("scope", [0, PRIVATE])
+def test_a_lock_with_priority_inheritance(guest: Guest, scope: int) -> None:
+    at, tid = word(guest, 0), threading.get_native_id()
+    assert guest.call("futex", at, UNLOCK_PI | scope) == -errno.EPERM
+    assert guest.call("futex", at, LOCK_PI | scope) == 0
+    assert value_at(guest, at) == tid
+    assert guest.call("futex", at, LOCK_PI | scope) == -errno.EDEADLK
+    for operation, clock in (
+        (LOCK_PI, time.time_ns),
+        (LOCK_PI2, time.monotonic_ns),
+        (LOCK_PI2 | REALTIME, time.time_ns),
+    ):
+        limit = guest.put(struct.pack("<qq", *divmod(clock() + 10_000_000, 1_000_000_000)))
+        assert Waiter(guest, "futex", at, operation | scope, 0, limit).join() == -errno.ETIMEDOUT
+    waiter = Waiter(guest, "futex", at, LOCK_PI | scope)
+    assert value_at(guest, at) == tid | WAITERS
+    assert guest.call("futex", at, UNLOCK_PI | scope) == 0
+    assert waiter.join() == 0 and value_at(guest, at) & ~WAITERS == waiter.tid
+    nonsense = guest.put(struct.pack("<qq", 0, -1))
+    assert guest.call("futex", word(guest, 0), LOCK_PI | scope, 0, nonsense) == -errno.EINVAL
+    for operation in (LOCK_PI, LOCK_PI2, UNLOCK_PI, TRYLOCK_PI):
+        assert guest.call("futex", at + 1, operation | scope) == -errno.EINVAL
+        assert guest.call("futex", 0x9000000, operation | scope) == -errno.EFAULT
+
+
+def test_waiters_move_to_a_lock_with_priority_inheritance(guest: Guest) -> None:
+    at, lock = word(guest, 5), word(guest, 0)
+    limit = guest.put(struct.pack("<qq", *divmod(time.monotonic_ns() + 10_000_000, 1_000_000_000)))
+    assert guest.call("futex", at, WAIT_REQUEUE_PI | PRIVATE, 4, limit, lock) == -errno.EAGAIN
+    assert guest.call("futex", at, WAIT_REQUEUE_PI | PRIVATE, 5, limit, lock) == -errno.ETIMEDOUT
+    assert guest.call("futex", at, WAIT_REQUEUE_PI | PRIVATE, 5, 0, at) == -errno.EINVAL
+    assert guest.call("futex", at, WAIT_REQUEUE_PI | PRIVATE, 5, 0, 0x9000000) == -errno.EFAULT
+    assert guest.call("futex", at, CMP_REQUEUE_PI | PRIVATE, 1, 0, lock + 2, 5) == -errno.EINVAL
+    assert guest.call("futex", lock, LOCK_PI | PRIVATE) == 0
+    waiter = Waiter(guest, "futex", at, WAIT_REQUEUE_PI | PRIVATE, 5, 0, lock)
+    assert guest.call("futex", at, CMP_REQUEUE_PI | PRIVATE, 1, 0, lock, 4) == -errno.EAGAIN
+    assert guest.call("futex", at, CMP_REQUEUE_PI | PRIVATE, 1, 0, lock, 5) == 1
+    assert waiter.result is None
+    assert guest.call("futex", lock, UNLOCK_PI | PRIVATE) == 0
+    assert waiter.join() == 0 and value_at(guest, lock) & ~WAITERS == waiter.tid
 
 
 def test_a_point_in_time_of_the_real_clock(guest: Guest) -> None:
@@ -151,6 +193,35 @@ def test_the_end_of_a_thread_releases_its_robust_locks(guest: Guest) -> None:
     running.join(5)
     assert waiter.join() == 0
     assert [value_at(guest, at + 8) for at in (first, second, third)] == [WAITERS | OWNER_DIED, 77, OWNER_DIED]
+
+
+def test_the_end_of_a_thread_passes_on_locks_with_priority_inheritance(guest: Guest) -> None:
+    head, entry = guest.space(24), guest.space(24)
+    lock = entry + 8
+
+    def run() -> None:
+        thread = Thread()
+        guest.process.begin_thread(thread)
+        guest.memory.write(head, struct.pack("<QqQ", entry | 1, 8, 0))
+        guest.memory.write(entry, struct.pack("<QI", head, 0))
+        guest.call("set_robust_list", head, 24)
+        guest.call("futex", lock, LOCK_PI)
+        begun.set()
+        end.wait(5)
+        guest.process.end_thread()
+        marked.append(value_at(guest, lock))
+
+    begun, end = threading.Event(), threading.Event()
+    marked: list[int] = []
+    running = threading.Thread(target=run)
+    running.start()
+    assert begun.wait(5)
+    waiter = Waiter(guest, "futex", lock, LOCK_PI)
+    end.set()
+    running.join(5)
+    assert waiter.join() == 0
+    assert marked == [WAITERS | OWNER_DIED]
+    assert value_at(guest, lock) & ~WAITERS == waiter.tid | OWNER_DIED
 
 
 def test_robust_lists_of_nonsense(guest: Guest) -> None:

@@ -135,8 +135,14 @@ FUTEX_COMMANDS = {
     3: "FUTEX_REQUEUE",
     4: "FUTEX_CMP_REQUEUE",
     5: "FUTEX_WAKE_OP",
+    6: "FUTEX_LOCK_PI",
+    7: "FUTEX_UNLOCK_PI",
+    8: "FUTEX_TRYLOCK_PI",
     9: "FUTEX_WAIT_BITSET",
     10: "FUTEX_WAKE_BITSET",
+    11: "FUTEX_WAIT_REQUEUE_PI",
+    12: "FUTEX_CMP_REQUEUE_PI",
+    13: "FUTEX_LOCK_PI2",
 }
 ESCAPES = {ord('"'): '\\"', ord("\\"): "\\\\", ord("\n"): "\\n", ord("\t"): "\\t", ord("\r"): "\\r"}
 ESCAPES |= {ord("\v"): "\\v", ord("\f"): "\\f"}

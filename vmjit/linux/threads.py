@@ -34,10 +34,21 @@ CLONE_SETTLS, CLONE_PARENT_SETTID, CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID = 0x
 
 FUTEX_WAIT, FUTEX_WAKE, FUTEX_REQUEUE, FUTEX_CMP_REQUEUE, FUTEX_WAKE_OP = 0, 1, 3, 4, 5
 FUTEX_WAIT_BITSET, FUTEX_WAKE_BITSET = 9, 10
+FUTEX_LOCK_PI, FUTEX_UNLOCK_PI, FUTEX_TRYLOCK_PI, FUTEX_LOCK_PI2 = 6, 7, 8, 13
+FUTEX_WAIT_REQUEUE_PI, FUTEX_CMP_REQUEUE_PI = 11, 12
 FUTEX_PRIVATE, FUTEX_CLOCK_REALTIME = 128, 256
 WAITS = (FUTEX_WAIT, FUTEX_WAIT_BITSET)
 WAKES = (FUTEX_WAKE, FUTEX_WAKE_BITSET)
-OF_TWO = (FUTEX_REQUEUE, FUTEX_CMP_REQUEUE, FUTEX_WAKE_OP)  # they have a number in place of the timeout
+# Locks that lend their owner the priority of who waits. The kernel restarts all these waits after a handler by itself.
+LOCKS = (FUTEX_LOCK_PI, FUTEX_LOCK_PI2)
+TRIES = (FUTEX_TRYLOCK_PI, FUTEX_UNLOCK_PI)
+OF_TWO = {  # what they do with the second futex
+    FUTEX_REQUEUE: READ,
+    FUTEX_CMP_REQUEUE: READ,
+    FUTEX_WAKE_OP: READ | WRITE,
+    FUTEX_WAIT_REQUEUE_PI: READ | WRITE,
+    FUTEX_CMP_REQUEUE_PI: READ | WRITE,
+}
 ANY_BITS = 0xFFFFFFFF
 FUTEX_WAITERS, FUTEX_OWNER_DIED, FUTEX_TID_MASK = 1 << 31, 1 << 30, (1 << 30) - 1
 
@@ -137,27 +148,34 @@ def release_robust_futexes(process: "Process", thread: Thread) -> None:
     with suppress(MemoryAccessError):
         entry, offset, pending = ROBUST_LIST_HEAD.unpack(process.memory.read(head, ROBUST_LIST_HEAD.size))
         for _ in range(ROBUST_LIST_LIMIT):
-            at = entry & ~IS_PRIORITY_INHERITING
+            at, inherits = entry & ~IS_PRIORITY_INHERITING, bool(entry & IS_PRIORITY_INHERITING)
             if at == head:
                 break
             (entry,) = ULONG.unpack(process.memory.read(at, ULONG.size))
             if at != pending & ~IS_PRIORITY_INHERITING:
-                release_robust_futex(process, thread, at + offset)
+                release_robust_futex(process, thread, at + offset, inherits)
         if pending:
-            release_robust_futex(process, thread, (pending & ~IS_PRIORITY_INHERITING) + offset, pending=True)
+            at, inherits = pending & ~IS_PRIORITY_INHERITING, bool(pending & IS_PRIORITY_INHERITING)
+            release_robust_futex(process, thread, at + offset, inherits, pending=True)
 
 
-def release_robust_futex(process: "Process", thread: Thread, address: int, pending: bool = False) -> None:
-    """One lock; `pending`: the thread was about to take or to leave it, and may have cleared it without waking."""
+def release_robust_futex(
+    process: "Process", thread: Thread, address: int, inherits: bool, pending: bool = False
+) -> None:
+    """One lock; `pending`: the thread was about to take or to leave it, and may have cleared it without waking.
+
+    `inherits`: it has priority inheritance, so the host's kernel passes it on when the host thread ends.
+    """
     while True:
         (value,) = UINT.unpack(process.memory.read(address, UINT.size))
-        if pending and not value:
+        owner = value & FUTEX_TID_MASK
+        if pending and not inherits and not owner:
             wake_one(process, address)
-        if value & FUTEX_TID_MASK != thread.tid:
+        if owner != thread.tid:
             return
         died = value & FUTEX_WAITERS | FUTEX_OWNER_DIED
         if process.memory.compare_exchange(address, UINT.size, value, died):
-            if value & FUTEX_WAITERS:
+            if value & FUTEX_WAITERS and not inherits:
                 wake_one(process, address)
             return
 
@@ -165,16 +183,19 @@ def release_robust_futex(process: "Process", thread: Thread, address: int, pendi
 # futex
 
 
-@syscall("address futex_operation uint timespec address uint", lacks="priority inheritance")
+@syscall(
+    "address futex_operation uint timespec address uint",
+    lacks="locks with priority inheritance are not passed on when the first thread ends before the others",
+)
 def sys_futex(
     process: "Process", address: int, operation: int, value: int, timeout: int, address2: int, value3: int
 ) -> int:
     command = operation & ~(FUTEX_PRIVATE | FUTEX_CLOCK_REALTIME)
-    if command not in WAITS + WAKES + OF_TWO:
+    if command not in (*WAITS, *WAKES, *LOCKS, *TRIES, *OF_TWO):
         raise SyscallError(ENOSYS)
     if address % 4:
         raise SyscallError(EINVAL)
-    process.memory.buffer(address, UINT.size, READ)
+    process.memory.buffer(address, UINT.size, READ | WRITE if command in LOCKS + TRIES else READ)
     first = process.memory.base + address
     if command in WAITS:
         bits = value3 if command == FUTEX_WAIT_BITSET else ANY_BITS
@@ -184,10 +205,20 @@ def sys_futex(
         return process.interruptible("futex", first, operation, value, limit, None, bits)
     if command in WAKES:
         return host.system_call("futex", first, operation, value, None, None, value3)
+    if command in LOCKS:
+        limit = deadline(process, command, timeout) if timeout else None
+        return process.interruptible("futex", first, operation, value, limit)
+    if command in TRIES:
+        return host.system_call("futex", first, operation)
     if address2 % 4:
         raise SyscallError(EINVAL)
-    process.memory.buffer(address2, UINT.size, READ | (WRITE if command == FUTEX_WAKE_OP else 0))
-    return host.system_call("futex", first, operation, value, timeout, process.memory.base + address2, value3)
+    process.memory.buffer(address2, UINT.size, OF_TWO[command])
+    second = process.memory.base + address2
+    if command == FUTEX_WAIT_REQUEUE_PI:
+        limit = deadline(process, command, timeout) if timeout else None
+        return process.interruptible("futex", first, operation, value, limit, second, value3)
+    # In place of the timeout these have a number.
+    return host.system_call("futex", first, operation, value, timeout & ANY_BITS, second, value3)
 
 
 def deadline(process: "Process", command: int, timeout: int) -> bytes:
