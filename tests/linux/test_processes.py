@@ -12,11 +12,14 @@ from tests.linux.conftest import Guest
 from vmjit.guest import get
 from vmjit.linux import Exited, processes
 from vmjit.linux.processes import find_program
+from vmjit.linux.sandbox import Sandbox
 from vmjit.linux.signal_frame import UserRegisters
 
 SIGCHLD = 17
-VM, VFORK, THREAD, PARENT_SETTID, CHILD_SETTID = 0x100, 0x4000, 0x10000, 0x100000, 0x1000000
+VM, PIDFD, VFORK, THREAD, PARENT_SETTID, CHILD_SETTID = 0x100, 0x1000, 0x4000, 0x10000, 0x100000, 0x1000000
+DETACHED = 0x400000
 WNOHANG, WEXITED, WNOWAIT = 1, 4, 0x1000000
+P_PIDFD = 3
 SHOW = "import json,os,sys;print(json.dumps([sys.argv[1:], dict(os.environ)]))"
 
 
@@ -45,7 +48,7 @@ def test_fork_and_wait4(guest: Guest) -> None:
     assert guest.call("wait4", -1, status, 0x100, 0) == -errno.EINVAL
 
 
-@pytest.mark.parametrize("flags", [SIGCHLD, SIGCHLD | VM | VFORK])
+@pytest.mark.parametrize("flags", [SIGCHLD, SIGCHLD | VM | VFORK, SIGCHLD | PIDFD | VFORK])
 def test_a_fork_that_fails_leaves_nothing_behind(guest: Guest, flags: int, monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[str] = []
     guest.process.before_fork = lambda: called.append("before")
@@ -56,8 +59,80 @@ def test_a_fork_that_fails_leaves_nothing_behind(guest: Guest, flags: int, monke
 
     monkeypatch.setattr(os, "fork", fork)
     before = os.listdir("/proc/self/fd")
-    assert guest.call("clone", flags) == -errno.EAGAIN
+    assert guest.call("clone", flags, 0, guest.space(4)) == -errno.EAGAIN
     assert called == ["before", "parent"] and os.listdir("/proc/self/fd") == before
+
+
+def test_a_descriptor_of_the_child(guest: Guest) -> None:
+    at, before = guest.space(4), len(os.listdir("/proc/self/fd"))
+    lowest = os.dup(0)
+    os.close(lowest)
+    pid = guest.call("clone", SIGCHLD | PIDFD, 0, at)
+    if pid == 0:
+        os._exit(7 if number_at(guest, at) == 0 else 1)
+    pidfd = number_at(guest, at)
+    assert pidfd == lowest and not os.get_inheritable(pidfd)
+    assert len(os.listdir("/proc/self/fd")) == before + 1 and not guest.process.gates
+    info = guest.space(128)
+    assert guest.call("waitid", P_PIDFD, pidfd, info, WEXITED, 0) == 0
+    assert struct.unpack_from("<iii4xiIi", guest.memory.read(info, 128))[3:] == (pid, os.getuid(), 7)
+    assert not guest.process.children
+    os.close(pidfd)
+
+
+def test_who_gets_no_descriptor_gets_no_child(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = guest.space(4)
+    for flags in (PARENT_SETTID, DETACHED, THREAD | 0xF00):
+        assert guest.call("clone", SIGCHLD | PIDFD | flags, 0, at) == -errno.EINVAL
+    assert guest.call("clone", SIGCHLD | PIDFD, 0, 8) == -errno.EFAULT
+
+    def refuse(pid: int) -> int:
+        raise OSError(errno.EMFILE, "no more descriptors")
+
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    before = os.listdir("/proc/self/fd")
+    for flags in (0, VFORK):
+        pid = guest.call("clone", SIGCHLD | PIDFD | flags, 0, at)
+        if pid == 0:
+            os._exit(1)
+        assert pid == -errno.EMFILE
+    assert os.listdir("/proc/self/fd") == before
+    assert guest.call("wait4", -1) == -errno.ECHILD
+
+
+def test_clone3_has_a_place_for_the_descriptor(guest: Guest) -> None:
+    pidfd, tid = guest.space(4), guest.space(4)
+    same = guest.put(struct.pack("<8Q", PIDFD | PARENT_SETTID, tid, 0, tid, SIGCHLD, 0, 0, 0))
+    assert guest.call("clone3", same, 64) == -errno.EINVAL
+    arguments = guest.put(struct.pack("<8Q", PIDFD | PARENT_SETTID, pidfd, 0, tid, SIGCHLD, 0, 0, 0))
+    pid = guest.call("clone3", arguments, 64)
+    if pid == 0:
+        time.sleep(60)
+        os._exit(0)
+    assert number_at(guest, tid) == pid
+    assert guest.call("pidfd_send_signal", number_at(guest, pidfd), 9, 0, 0) == 0
+    assert guest.call("wait4", pid) == pid
+    os.close(number_at(guest, pidfd))
+    chosen = guest.put(struct.pack("<10Q", 0, 0, 0, 0, SIGCHLD, 0, 0, 0, tid, 1))
+    assert guest.call("clone3", chosen, 80) == -errno.E2BIG
+    assert guest.call("clone3", guest.put(struct.pack("<8Q", 1 << 33, 0, 0, 0, SIGCHLD, 0, 0, 0)), 64) == -errno.EINVAL
+
+
+def test_a_descriptor_of_another_process(guest: Guest) -> None:
+    own = os.pidfd_open(os.getpid())
+    reader, writer = os.pipe()
+    copy = guest.call("pidfd_getfd", own, writer, 0)
+    assert copy >= 0 and not os.get_inheritable(copy)
+    os.write(copy, b"x")
+    assert os.read(reader, 1) == b"x"
+    assert guest.call("pidfd_getfd", own, 999, 0) == -errno.EBADF
+    assert guest.call("pidfd_getfd", own, writer, 1) == -errno.EINVAL
+    guest.process.reserved_fds.add(writer)
+    assert guest.call("pidfd_getfd", own, writer, 0) == -errno.EBADF
+    guest.process.sandbox = Sandbox(writes=False)
+    assert guest.call("pidfd_getfd", own, reader, 0) == -errno.EPERM
+    for fd in (own, reader, writer, copy):
+        os.close(fd)
 
 
 def test_fork_does_not_mind_bad_addresses_for_ids(guest: Guest) -> None:

@@ -2,14 +2,14 @@
 
 import fcntl
 import os
-from errno import EINVAL, ENOTTY
+from errno import EINVAL, ENOTTY, EPERM
 
 from vmjit.errors import MemoryAccessError
 from vmjit.linux import host
 from vmjit.linux.abi import FLOCK_SIZE, INT, O_CLOEXEC, from_host_open_flags, to_host_open_flags
 from vmjit.linux.buffers import path_string
 from vmjit.linux.outcome import SyscallError
-from vmjit.linux.sandbox import existing
+from vmjit.linux.sandbox import Sandbox, existing
 from vmjit.linux.table import syscall
 
 TYPE_CHECKING = False
@@ -197,6 +197,13 @@ def sys_sync(_process: "Process") -> int:
 def sys_fadvise64(_process: "Process", fd: int, offset: int, size: int, advice: int) -> int:
     os.posix_fadvise(fd, offset, size, advice)
     return 0
+
+
+@syscall("fd fd uint")
+def sys_pidfd_getfd(process: "Process", pidfd: int, wanted: int, flags: int) -> int:
+    if process.sandbox != Sandbox():
+        raise SyscallError(EPERM)  # the other process may not be confined
+    return host.system_call("pidfd_getfd", pidfd, wanted, flags)
 
 
 @syscall("uint int")

@@ -98,7 +98,7 @@ _X86_64 = {  # <asm/unistd_64.h>; other hosts have the numbers of asm-generic, a
     **{"timer_create": 222, "timer_settime": 223, "timer_gettime": 224, "timer_getoverrun": 225, "timer_delete": 226},
     **{"clock_nanosleep": 230, "waitid": 247, "openat": 257, "pselect6": 270, "ppoll": 271, "splice": 275},
     **{"epoll_pwait": 281, "accept4": 288, "signalfd4": 289, "getcpu": 309, "membarrier": 324},
-    "openat2": 437,
+    **{"openat2": 437, "pidfd_getfd": 438},
 }
 HOST_NUMBERS = _X86_64 if os.uname().machine == "x86_64" else NUMBERS
 _MOST_ARGUMENTS = 6

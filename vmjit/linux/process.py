@@ -111,7 +111,8 @@ class Process:
         self.reserved_fds: ReservedDescriptors = ReservedDescriptors() if before is None else before.reserved_fds
         if root is not None:
             self.reserved_fds.add(root.fd)
-        self.vfork_fd: int | None = None
+        self.vfork_fd: int | None = None  # what a vfork parent waits for the end of
+        self.gates: set[int] = set()  # ends of pipes to children that are being made
         self._reported: set[str] = set()
 
         self.flush_code: Callable[[int, int], None] = nothing

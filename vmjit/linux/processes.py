@@ -10,11 +10,12 @@ import fcntl
 import os
 import signal
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from errno import E2BIG, EACCES, ECHILD, EINVAL, ELOOP, ENOENT, ENOEXEC
 from struct import Struct
 
+from vmjit.errors import MemoryAccessError
 from vmjit.linux import host
 from vmjit.linux.abi import (
     AT_EMPTY_PATH,
@@ -28,7 +29,7 @@ from vmjit.linux.abi import (
     TIMESPEC,
     ULONG,
 )
-from vmjit.linux.buffers import PAGE, path_string, strings
+from vmjit.linux.buffers import PAGE, WRITE, path_string, strings
 from vmjit.linux.outcome import Executed, Exited, SyscallError, ThreadExited
 from vmjit.linux.sandbox import Sandbox, existing, folder
 from vmjit.linux.signal_frame import SIGINFO_SIZE
@@ -58,10 +59,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from vmjit.linux.process import Process
 
-CLONE_VFORK, CLONE_THREAD = 0x4000, 0x10000
+CLONE_PIDFD, CLONE_VFORK, CLONE_THREAD, CLONE_DETACHED = 0x1000, 0x4000, 0x10000, 0x400000
 CLONE_NAMESPACES = 0x7E020000  # CLONE_NEWNS, NEWCGROUP .. NEWNET
 CLONE_CLEAR_SIGHAND = 0x100000000  # this and the next by clone3 only
-CLONE3_REFUSED = 0x200000000 | 0x1000 | 0x8000 | 0xFF  # CLONE_INTO_CGROUP, PIDFD, PARENT, what is a signal for clone
+CLONE3_REFUSED = 0x200000000 | 0x8000 | 0xFF  # CLONE_INTO_CGROUP, PARENT, what is a signal for clone
 
 WNOHANG, WUNTRACED, WEXITED, WCONTINUED, WNOWAIT = 1, 2, 4, 8, 0x1000000
 WAIT4_OPTIONS = WNOHANG | WUNTRACED | WCONTINUED | 0xE0000000  # __WNOTHREAD, __WALL, __WCLONE
@@ -70,7 +71,7 @@ P_ALL, P_PID, P_PGID = 0, 1, 2
 LOOK_AGAIN = TIMESPEC.pack(0, 50_000_000)  # a pidfd tells of an exit at once, but not of a stop
 POLLFD, POLLIN = Struct("<ihh"), 1
 ENDS = (1, 2, 3)  # CLD_EXITED, KILLED, DUMPED
-VFORK_FD = 200  # above what shells use for redirections, below any usual RLIMIT_NOFILE
+GATE_FD = 200  # above what shells use for redirections, below any usual RLIMIT_NOFILE
 
 # What the host's dynamic linker and C library would take for themselves.
 LINKER_VARIABLES = (b"LD_", b"GLIBC_TUNABLES", b"GCONV_PATH", b"LOCPATH", b"MALLOC_")
@@ -108,38 +109,52 @@ def sys_exit_group(_process: "Process", status: int) -> int:
 
 @syscall(
     "clone_flags hex address hex address",
-    lacks="namespaces; a child never shares memory with its parent (CLONE_VM), threads share all that they can",
+    lacks="namespaces; a child never shares memory with its parent (CLONE_VM), threads share all that they can; "
+    "descriptors of threads",
 )
 def sys_clone(process: "Process", flags: int, stack: int, parent_tid: int, tls: int, child_tid: int) -> int:
-    if flags & CLONE_THREAD:
-        return clone_thread(process, flags, stack, parent_tid, tls, child_tid)
-    return clone_process(process, flags, stack, parent_tid, tls, child_tid)
+    if flags & CLONE_PIDFD and flags & (CLONE_PARENT_SETTID | CLONE_DETACHED):
+        raise SyscallError(EINVAL)
+    return clone(process, flags, stack, parent_tid, tls, child_tid, parent_tid)
 
 
-@syscall("address size", lacks="as clone; descriptors of processes (CLONE_PIDFD), cgroups, chosen ids")
+@syscall("address size", lacks="as clone; cgroups, chosen ids")
 def sys_clone3(process: "Process", address: int, size: int) -> int:
     if not CLONE_ARGS.size <= size <= PAGE:
         raise SyscallError(EINVAL if size < CLONE_ARGS.size else E2BIG)
     data = process.memory.read(address, size)
     if any(data[CLONE_ARGS.size :]):  # among them what only newer kernels know
         raise SyscallError(E2BIG)
-    flags, _pidfd, child_tid, parent_tid, signal_number, stack, stack_size, tls = CLONE_ARGS.unpack_from(data)
+    flags, pidfd, child_tid, parent_tid, signal_number, stack, stack_size, tls = CLONE_ARGS.unpack_from(data)
     if flags & CLONE3_REFUSED or bool(stack) != bool(stack_size) or signal_number not in (0, SIGCHLD):
         raise SyscallError(EINVAL)
-    return sys_clone(process, flags | signal_number, stack + stack_size, parent_tid, tls, child_tid)
+    if flags & CLONE_PIDFD and (flags & CLONE_DETACHED or (flags & CLONE_PARENT_SETTID and pidfd == parent_tid)):
+        raise SyscallError(EINVAL)
+    return clone(process, flags | signal_number, stack + stack_size, parent_tid, tls, child_tid, pidfd)
 
 
-def clone_process(process: "Process", flags: int, stack: int, parent_tid: int, tls: int, child_tid: int) -> int:
-    """A fork, whatever memory was to be shared."""
+def clone(
+    process: "Process", flags: int, stack: int, parent_tid: int, tls: int, child_tid: int, pidfd_address: int
+) -> int:
+    """A thread, or else a fork, whatever memory was to be shared."""
+    if flags & CLONE_THREAD:
+        if flags & CLONE_PIDFD:
+            raise SyscallError(EINVAL)
+        return clone_thread(process, flags, stack, parent_tid, tls, child_tid)
     if flags & CLONE_NAMESPACES:
         raise SyscallError(EINVAL)
+    if flags & CLONE_PIDFD:
+        process.memory.buffer(pidfd_address, INT.size, WRITE)
     with signals_held(process):  # one that was caught would be taken by the child too
-        return fork(process, flags, stack, parent_tid, tls, child_tid)
+        return fork(process, flags, stack, parent_tid, tls, child_tid, pidfd_address)
 
 
-def fork(process: "Process", flags: int, stack: int, parent_tid: int, tls: int, child_tid: int) -> int:
+def fork(
+    process: "Process", flags: int, stack: int, parent_tid: int, tls: int, child_tid: int, pidfd_address: int
+) -> int:
     """The process is there twice."""
-    gate = open_gate() if flags & CLONE_VFORK else None
+    gate = open_gate(process) if flags & CLONE_VFORK else None
+    start = open_gate(process) if flags & CLONE_PIDFD else None
     process.before_fork()
     try:
         # The lock, because a copy of the table of mappings made while another thread changes it would be of no use.
@@ -147,32 +162,44 @@ def fork(process: "Process", flags: int, stack: int, parent_tid: int, tls: int, 
             pid = os.fork()
     except OSError:
         process.after_fork_in_parent()
-        for fd in gate or ():
-            os.close(fd)
+        for pipe in filter(None, (gate, start)):
+            close_pipe(process, pipe)
         raise
     if not pid:
-        start_child(process, flags, stack, tls, child_tid, gate)
+        start_child(process, flags, stack, tls, child_tid, gate, start)
         return 0
     process.children.add(pid)
     process.after_fork_in_parent()
     if flags & CLONE_PARENT_SETTID:
         write_tid(process, parent_tid, pid)
-    if gate is not None:
-        wait_at(gate)
+    try:
+        if start is not None:
+            give_descriptor(process, pid, pidfd_address, start)
+    finally:
+        if gate is not None:
+            wait_at(process, gate)
     return pid
 
 
 def start_child(
-    process: "Process", flags: int, stack: int, tls: int, child_tid: int, gate: tuple[int, int] | None
+    process: "Process",
+    flags: int,
+    stack: int,
+    tls: int,
+    child_tid: int,
+    gate: tuple[int, int] | None,
+    start: tuple[int, int] | None,
 ) -> None:
     """What differs in the child."""
     process.begin_as_child()
     close_gate(process)
     if gate is not None:
-        os.close(gate[0])
+        process.gates.remove(gate[1])
         process.vfork_fd = gate[1]
-        process.reserved_fds.add(gate[1])
     process.after_fork_in_child()
+    if start is not None:
+        wait_to_start(process, start)
+    close_pipe(process, tuple(process.gates))  # also those of other threads, which the child would keep waiting
     thread = process.thread
     if thread.registers is not None:
         thread.registers.begin_child(stack, tls if flags & CLONE_SETTLS else None)
@@ -183,31 +210,65 @@ def start_child(
         write_tid(process, child_tid, os.getpid())
 
 
-def open_gate() -> tuple[int, int]:
-    """A pipe whose end tells a vfork parent that the child runs another program or is gone."""
-    low_reader, low_writer = os.pipe()
-    try:
-        return fcntl.fcntl(low_reader, fcntl.F_DUPFD_CLOEXEC, VFORK_FD), fcntl.fcntl(
-            low_writer, fcntl.F_DUPFD_CLOEXEC, VFORK_FD
-        )
-    finally:
-        os.close(low_reader)
-        os.close(low_writer)
+def open_gate(process: "Process") -> tuple[int, int]:
+    """A pipe between the two: reading end and writing end."""
+    with process.memory.lock:  # no other thread forks before they are noted
+        low = os.pipe()
+        try:
+            reader, writer = (fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, GATE_FD) for fd in low)
+        finally:
+            for fd in low:
+                os.close(fd)
+        for fd in (reader, writer):
+            process.gates.add(fd)
+            process.reserved_fds.add(fd)
+    return reader, writer
 
 
-def wait_at(gate: tuple[int, int]) -> None:
-    """The parent's side: until every copy of the writing end is closed."""
-    os.close(gate[1])
+def close_pipe(process: "Process", fds: Iterable[int]) -> None:
+    """Close ends of such pipes."""
+    with process.memory.lock:
+        for fd in fds:
+            os.close(fd)
+            process.gates.discard(fd)
+            process.reserved_fds.discard(fd)
+
+
+def wait_at(process: "Process", gate: tuple[int, int]) -> None:
+    """The side of a vfork parent: until the child runs another program or is gone, and all its copies are closed."""
+    close_pipe(process, gate[1:])
     os.read(gate[0], 1)
-    os.close(gate[0])
+    close_pipe(process, gate[:1])
 
 
 def close_gate(process: "Process") -> None:
-    """A child of a vfork child must not keep the grandparent waiting."""
+    """Let the vfork parent go on; a child of the child must not keep it waiting."""
     if process.vfork_fd is not None:
         os.close(process.vfork_fd)
         process.reserved_fds.discard(process.vfork_fd)
         process.vfork_fd = None
+
+
+def give_descriptor(process: "Process", pid: int, address: int, start: tuple[int, int]) -> None:
+    """CLONE_PIDFD in the parent; the child waits, for one that is gone and waited for has no descriptor."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:  # no room for one more
+        close_pipe(process, start)
+        os.waitpid(pid, 0)
+        process.children.discard(pid)
+        raise
+    with suppress(MemoryAccessError):  # another thread has unmapped it
+        process.memory.write(address, INT.pack(pidfd))
+    os.write(start[1], b"\0")
+    close_pipe(process, start)
+
+
+def wait_to_start(process: "Process", start: tuple[int, int]) -> None:
+    """The child's side: it is not to be if the parent got no descriptor."""
+    close_pipe(process, start[1:])
+    if not os.read(start[0], 1):
+        os._exit(0)
 
 
 # wait
