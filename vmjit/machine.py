@@ -239,6 +239,7 @@ class Machine:
         process.before_fork = self._lock_for_fork
         process.after_fork_in_parent = self._unlock_after_fork
         process.after_fork_in_child = self._begin_as_child
+        process.only_interpret = self.hart.interpret
         if process.strace is None and self.hart.tier is not Tier.REFERENCE and not self._wants_slow_calls():
             usable = process.reserved_fds.usable
             after = 0 if self.hart.sync else CALLS_HOT
@@ -419,6 +420,8 @@ class Machine:
         if stop.reason not in SIGNALS:
             return False
         signal = _signal_of(stop)
+        if stop.reason is ExitReason.FAULT and stop.signal == SIGSEGV and self.memory.keep(stop.argument, 1):
+            return True  # it may be made again
         if signal == SIGSEGV:
             code = SEGV_MAPERR if self.memory.permissions(stop.argument) is None else SEGV_ACCERR
         else:

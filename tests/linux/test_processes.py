@@ -3,6 +3,7 @@ import os
 import stat
 import struct
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -183,6 +184,57 @@ def test_vfork_waits_for_the_child(guest: Guest) -> None:
     assert time.monotonic() - started >= 0.05
     assert os.listdir("/proc/self/fd") == before
     assert guest.call("wait4", pid) == pid
+
+
+def test_a_vfork_parent_sees_what_the_child_wrote(guest: Guest) -> None:
+    """But nothing that was next to it, which another thread of the parent may have written meanwhile."""
+    at, other = guest.put(b"....."), guest.put(b"other")
+    waits, goes = os.pipe()
+    other_thread = threading.Thread(target=lambda: os.read(waits, 1) and guest.memory.write(at, b"B"))
+    other_thread.start()
+    pid = guest.call("clone", SIGCHLD | VM | VFORK)
+    if pid == 0:
+        guest.memory.write(at + 2, b"A")
+        os.write(goes, b"x")
+        time.sleep(0.05)
+        assert not any(guest.process.reserved_fds.usable)
+        guest.process.end_thread()
+        os._exit(0)
+    other_thread.join()
+    assert guest.memory.read(at, 5) == b"B.A.." and guest.memory.read(other, 5) == b"other"
+    status = guest.space(4)
+    assert guest.call("wait4", pid, status) == pid and number_at(guest, status) == 0
+    assert all(guest.process.reserved_fds.usable)
+    for fd in (waits, goes):
+        os.close(fd)
+
+
+@pytest.mark.parametrize("flags", [VFORK, VM, 0])
+def test_other_parents_see_nothing(guest: Guest, flags: int) -> None:
+    at = guest.put(b"parent")
+    pid = guest.call("clone", SIGCHLD | flags)
+    if pid == 0:
+        guest.memory.write(at, b"child!")
+        guest.process.end_thread()
+        os._exit(0)
+    assert guest.call("wait4", pid) == pid
+    assert guest.memory.read(at, 6) == b"parent"
+
+
+def test_a_child_of_a_vfork_child_has_its_own_memory(guest: Guest) -> None:
+    at, status = guest.put(b"parent"), guest.space(4)
+    pid = guest.call("clone", SIGCHLD | VM | VFORK)
+    if pid == 0:
+        below = guest.call("clone", SIGCHLD)
+        if below == 0:
+            guest.memory.write(at, b"below!")
+            guest.process.end_thread()
+            os._exit(0 if all(guest.process.reserved_fds.usable) else 1)
+        guest.call("wait4", below, status)
+        guest.process.end_thread()
+        os._exit(0)
+    assert guest.call("wait4", pid, 0) == pid
+    assert guest.memory.read(at, 6) == b"parent" and number_at(guest, status) == 0
 
 
 def test_waitid_reports_without_reaping(guest: Guest) -> None:

@@ -22,6 +22,23 @@ two answers in one place: EINVAL
 nowhere: EFAULT
 no children: ECHILD
 """,
+    "shared_vfork": """\
+program: 0, ended with 7
+missing: ENOENT
+folder: EACCES
+no program: EACCES
+file action: ENOENT
+vfork: 2 3 6 4 5 210, ended with 9
+stores: 3 4 5 6 7 8 2 3 4 5 6 7 8 9, ended with 0
+executed: 11, ended with 11
+calls: by the kernel, 1, 12, ended with 0
+nested: 21, ended with 2
+killed: 30, ended with 1015
+with threads: 0
+from a thread: program: 0, ended with 13
+from a thread: missing: ENOENT
+program: 0, ended with 7
+""",
 }
 
 

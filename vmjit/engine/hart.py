@@ -120,6 +120,7 @@ class Shared:
         self.recalling = allocate_lock()  # held by who looks
         self.precise = False  # regions have all registers in the state at each access
         self.handles_faults = False  # the guest does
+        self.only_interprets = False  # for a fault is to leave everything as it was: there are no regions
         self.looks_up = False  # regions look addresses up in a TLB, handlers do not
         self.calls: Calls | None = None  # that native code is to make, once it pays
         self.groups: set[int] = set()  # of handlers that are there
@@ -359,6 +360,15 @@ class Hart:
         self.native.set_heat(self._threshold)
         self.recall()
 
+    def interpret(self, only: bool) -> None:
+        """Whether to do without regions, so that an access that faults can be made again; the guest is not running."""
+        self.shared.only_interprets = only
+        if only:
+            self.regions.clear()
+        else:
+            self.forget_asked()
+            self.native.set_heat(self._threshold)
+
     def _look_up(self) -> bool:
         """Let regions have a TLB, each hart its own; False if what fills it cannot be had."""
         from vmjit.errors import CompileError
@@ -541,7 +551,8 @@ class Hart:
 
     def _hot(self, pc: int, _: int) -> Stop | None:
         self.native.cool(pc, AGAIN)
-        if self.tier is Tier.INTERPRETER or pc in self.asked or self.native.code_of(pc) >= INTERPRETER_SIZE:
+        interprets = self.tier is Tier.INTERPRETER or self.shared.only_interprets
+        if interprets or pc in self.asked or self.native.code_of(pc) >= INTERPRETER_SIZE:
             if self.tier is Tier.JIT:
                 self.native.cool(pc, AGAIN_JIT)  # other targets share the counter
             elif pc in self.asked and not self.sync:
@@ -708,7 +719,7 @@ class Hart:
     ) -> None:
         """Place a region, unless code has changed since it was made of it or compared with it in this epoch."""
         with self.regions.lock:
-            if self.regions.epoch != epoch:
+            if self.regions.epoch != epoch or self.shared.only_interprets:
                 self.asked.discard(pc)
                 return
             placed = self.regions.place(pc, region, entries, instead)

@@ -48,6 +48,7 @@ class ReservedDescriptors(set[int]):
     def __init__(self) -> None:
         super().__init__()
         self.usable = (ctypes.c_uint8 * DESCRIPTORS)(*[1] * DESCRIPTORS)
+        self._are_withheld = False
 
     def add(self, fd: int) -> None:
         super().add(fd)
@@ -62,6 +63,13 @@ class ReservedDescriptors(set[int]):
         super().discard(fd)
         self._show(fd)
 
+    def withhold(self, withheld: bool) -> None:
+        """Whether native code may use no descriptor at all."""
+        self._are_withheld = withheld
+        ctypes.memset(self.usable, not withheld, DESCRIPTORS)
+        for fd in self:
+            self._show(fd)
+
     def _show(self, fd: object) -> None:
         if isinstance(fd, int) and 0 <= fd < DESCRIPTORS:
-            self.usable[fd] = fd not in self
+            self.usable[fd] = fd not in self and not self._are_withheld

@@ -21,7 +21,7 @@ from vmjit.linux.abi import NAMES
 from vmjit.linux.buffers import EXECUTE, PAGE, WRITE
 from vmjit.linux.native_calls import ReservedDescriptors
 from vmjit.linux.outcome import RESTART, Restart, SyscallError
-from vmjit.linux.processes import HiddenChildren
+from vmjit.linux.processes import HiddenChildren, tell_writes
 from vmjit.linux.sandbox import Root, Sandbox
 from vmjit.linux.signals import SIGPIPE, Signals, discard_interruption, result_of_interrupted, send_to_self
 from vmjit.linux.stack import map_stack, write_stack
@@ -111,7 +111,8 @@ class Process:
         self.reserved_fds: ReservedDescriptors = ReservedDescriptors() if before is None else before.reserved_fds
         if root is not None:
             self.reserved_fds.add(root.fd)
-        self.vfork_fd: int | None = None  # what a vfork parent waits for the end of
+        self.vfork_fd: int | None = None  # what a vfork parent waits for the end of, and is told of writes by
+        self.tells_writes = False  # to a vfork parent that shares memory
         self.gates: set[int] = set()  # ends of pipes to children that are being made
         self._reported: set[str] = set()
 
@@ -120,6 +121,7 @@ class Process:
         self.after_fork_in_parent: Callable[[], None] = nothing
         self.after_fork_in_child: Callable[[], None] = nothing
         self.make_faults_precise: Callable[[int], None] = nothing
+        self.only_interpret: Callable[[bool], None] = nothing
         self.may_go_on: Callable[[], bool] = bool
         self.new_thread: Callable[[Thread, Thread], Callable[[], None]] | None = None
 
@@ -145,8 +147,9 @@ class Process:
         thread = self.thread
         release_robust_futexes(self, thread)
         self.threads.pop(thread.tid, None)
-        if self.threads:
+        if self.threads or self.tells_writes:
             tell_end(self, thread)
+        tell_writes(self)
 
     def begin_as_child(self) -> None:
         """In a forked child, whose only thread is the one that forked, and which has no children or signals yet."""
@@ -154,6 +157,7 @@ class Process:
         self.timers.clear()
         self.hidden_children.clear()
         self.threads.clear()
+        self.thread.robust_list = (0, 0)
         self.begin_thread(self.thread)
         self.signals.lock = RLock()  # another thread may have held it
         for holder in (self.signals, self.thread):

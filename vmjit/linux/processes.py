@@ -1,8 +1,8 @@
 """Processes: exit, fork, wait, execve.
 
 A guest process is a host process, so fork is the host's fork, and execve replaces the emulator by a new one for the new
-program. vfork and the clone of posix_spawn become fork too: the parent waits, but sees no writes of the child. Threads
-are in threads.py.
+program. vfork and the clone of posix_spawn become fork too: the parent waits, and is told what the child has written
+when that executes a program or ends. Threads are in threads.py.
 """
 
 import ctypes
@@ -24,6 +24,7 @@ from vmjit.linux.abi import (
     CLONE_ARGS,
     ELF_MACHINE,
     INT,
+    IOVEC,
     RUSAGE_SIZE,
     SIGINFO_CHILD,
     TIMESPEC,
@@ -59,7 +60,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from vmjit.linux.process import Process
 
-CLONE_PIDFD, CLONE_VFORK, CLONE_THREAD, CLONE_DETACHED = 0x1000, 0x4000, 0x10000, 0x400000
+CLONE_VM, CLONE_PIDFD, CLONE_VFORK, CLONE_THREAD, CLONE_DETACHED = 0x100, 0x1000, 0x4000, 0x10000, 0x400000
 CLONE_NAMESPACES = 0x7E020000  # CLONE_NEWNS, NEWCGROUP .. NEWNET
 CLONE_CLEAR_SIGHAND = 0x100000000  # this and the next by clone3 only
 CLONE3_REFUSED = 0x200000000 | 0x8000 | 0xFF  # CLONE_INTO_CGROUP, PARENT, what is a signal for clone
@@ -69,6 +70,7 @@ WAIT4_OPTIONS = WNOHANG | WUNTRACED | WCONTINUED | 0xE0000000  # __WNOTHREAD, __
 ANY_CHILD = -1
 P_ALL, P_PID, P_PGID = 0, 1, 2
 LOOK_AGAIN = TIMESPEC.pack(0, 50_000_000)  # a pidfd tells of an exit at once, but not of a stop
+PIPE_SIZE = 65536
 POLLFD, POLLIN = Struct("<ihh"), 1
 ENDS = (1, 2, 3)  # CLD_EXITED, KILLED, DUMPED
 GATE_FD = 200  # above what shells use for redirections, below any usual RLIMIT_NOFILE
@@ -109,8 +111,8 @@ def sys_exit_group(_process: "Process", status: int) -> int:
 
 @syscall(
     "clone_flags hex address hex address",
-    lacks="namespaces; a child never shares memory with its parent (CLONE_VM), threads share all that they can; "
-    "descriptors of threads",
+    lacks="namespaces; a child that shares memory (CLONE_VM) has a copy, and a parent that waits for it (CLONE_VFORK) "
+    "gets what it wrote, but no mappings; threads share all that they can; descriptors of threads",
 )
 def sys_clone(process: "Process", flags: int, stack: int, parent_tid: int, tls: int, child_tid: int) -> int:
     if flags & CLONE_PIDFD and flags & (CLONE_PARENT_SETTID | CLONE_DETACHED):
@@ -197,6 +199,7 @@ def start_child(
         process.gates.remove(gate[1])
         process.vfork_fd = gate[1]
     process.after_fork_in_child()
+    share_writes(process, gate is not None and bool(flags & CLONE_VM))
     if start is not None:
         wait_to_start(process, start)
     close_pipe(process, tuple(process.gates))  # also those of other threads, which the child would keep waiting
@@ -235,10 +238,42 @@ def close_pipe(process: "Process", fds: Iterable[int]) -> None:
 
 
 def wait_at(process: "Process", gate: tuple[int, int]) -> None:
-    """The side of a vfork parent: until the child runs another program or is gone, and all its copies are closed."""
+    """The side of a vfork parent: until the child runs another program or is gone."""
     close_pipe(process, gate[1:])
-    os.read(gate[0], 1)
+    told = b"".join(iter(lambda: os.read(gate[0], PIPE_SIZE), b""))
     close_pipe(process, gate[:1])
+    while len(told) >= IOVEC.size:
+        address, size = IOVEC.unpack_from(told)
+        end = IOVEC.size + size
+        with suppress(MemoryAccessError):  # another thread has unmapped it
+            process.memory.write(address, told[IOVEC.size : end])
+        told = told[end:]
+
+
+def share_writes(process: "Process", shares: bool) -> None:
+    """Whether a child tells its parent what it writes.
+
+    That it finds out by faults: pages cannot be written until their contents were noted. Neither compiled code, whose
+    registers are not known at a fault, nor calls by native code, of which the kernel says EFAULT, can bear that.
+    """
+    if shares:
+        process.memory.watch()
+    elif process.tells_writes:  # it is the child of one
+        process.memory.unwatch()
+    if shares or process.tells_writes:
+        process.only_interpret(shares)
+        process.reserved_fds.withhold(shares)
+    process.tells_writes = shares
+
+
+def tell_writes(process: "Process") -> None:
+    """Tell the vfork parent what was written: single bytes, for other threads of it may write those next to them."""
+    if process.vfork_fd is None or not process.tells_writes:
+        return
+    told = b"".join([IOVEC.pack(address, len(data)) + data for address, data in process.memory.written()])
+    with suppress(OSError):  # it was killed
+        while told:
+            told = told[os.write(process.vfork_fd, told) :]
 
 
 def close_gate(process: "Process") -> None:
@@ -375,6 +410,7 @@ def execute(process: "Process", path: bytes, argv_address: int, env_address: int
     process.before_fork()  # so that no child of the emulator is started meanwhile
     try:
         end_hidden_children(process)
+        tell_writes(process)
         environment = [name + b"=" + value for name, value in for_host.items()]
         return process.interruptible("execve", command[0], pointers(command), pointers(environment))
     finally:
@@ -389,6 +425,8 @@ def ignored_signals(process: "Process") -> list[int]:
 def leave_program(process: "Process") -> None:
     """What execve(2) does to the process, when the guest has ended and another program is to run in its place."""
     close_gate(process)
+    if process.tells_writes:
+        process.reserved_fds.withhold(False)
     for number in range(1, LARGEST + 1):
         if number not in (*KEPT, SIGKILL, SIGSTOP):
             action = process.signals.action(number)

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from operator import index
 
 from vmjit.errors import MemoryAccessError
+from vmjit.memory.watch import Watch, differences
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ class AddressSpace:
         self.exchanges: dict[int, Callable[[int, int, int], int]] = {}
         self._starts: list[int] = []
         self._table: list[Mapping] = []
+        self._watch: Watch | None = None
         area = (ctypes.c_ubyte * size).from_address(self.base)
         # Buffers and arrays that were handed out refer to `area`, so the pages outlive close() until the last is gone.
         weakref.finalize(area, _libc.munmap, start, reserved).atexit = False
@@ -312,6 +314,7 @@ class AddressSpace:
                     and here.permissions & READ
                     and there.offset is here.offset is None
                     and not (there.shared or here.shared)
+                    and self._watch is None
                 ):
                     self._bytes[target : target + size] = self._bytes[source : source + size]
                     return
@@ -387,6 +390,50 @@ class AddressSpace:
             pages = self.buffer(addr, size, READ | writable)
         return numpy.frombuffer(pages, kind, n) if size else numpy.empty(0, kind)
 
+    # Finding out what is written. For a forked process: nobody else may be writing when it begins or ends.
+
+    def watch(self) -> None:
+        """From now on note which private pages are written, and what they hold now.
+
+        Guest code that writes one for the first time faults on the host; keep() lets it go on.
+        """
+        with self.lock:
+            self.unwatch()
+            writable = [m for m in self._table if m.permissions & WRITE and not m.shared]
+            self._watch = Watch([(m.start, m.end) for m in writable if self._host_seal(m.start, m.end, READ)])
+
+    def unwatch(self) -> None:
+        """Let everything be written unnoticed."""
+        with self.lock:
+            watch, self._watch = self._watch, None
+            for start, end in watch.ranges if watch else ():
+                self._host_seal(start, end, WRITE)
+
+    def keep(self, addr: int, size: int) -> bool:
+        """Let bytes be written that are about to be: whether they could not, for they were watched."""
+        with self.lock:
+            watch, found = self._watch, False
+            if watch is None:
+                return False
+            for page in tuple(watch.unkept(addr, addr + size)):
+                found = self._host_seal(page, page + PAGE_SIZE, WRITE)
+                try:
+                    watch.kept[page] = self.read(page, PAGE_SIZE, 0)
+                except MemoryAccessError:  # there is no such page of its file
+                    watch.forget(page, page + PAGE_SIZE)
+            return found
+
+    def written(self) -> list[tuple[int, bytes]]:
+        """The bytes that differ from what they were when watch() or this was last called, and their addresses."""
+        found: list[tuple[int, bytes]] = []
+        with self.lock:
+            kept = {} if self._watch is None else self._watch.kept
+            for page, before in kept.items():
+                now = self.read(page, PAGE_SIZE, 0)
+                found += [(page + offset, data) for offset, data in differences(before, now)]
+                kept[page] = now
+        return found
+
     # The table: _starts[i] == _table[i].start, sorted, without overlaps.
 
     def _page_range(self, addr: int, size: int, outside: int = errno.ENOMEM) -> tuple[int, int]:
@@ -426,6 +473,8 @@ class AddressSpace:
         first = bisect_left(self._starts, touching[0].start if touching else start)
         self._table[first : first + len(touching)] = merged
         self._starts[first : first + len(touching)] = [mapping.start for mapping in merged]
+        if self._watch is not None:
+            self._watch.forget(start, end)
         if self.mapping_changed is not None:
             self.mapping_changed(start, end - start)
         return [mapping.cut(start, end) for mapping in old]
@@ -443,6 +492,8 @@ class AddressSpace:
 
     def _check(self, addr: int, size: int, permissions: int) -> int:
         """Raise MemoryAccessError unless the range allows the access; says whether it is code, or might still fault."""
+        if self._watch is not None and permissions & WRITE:
+            self.keep(addr, size)
         position = bisect_right(self._starts, addr) - 1
         if position >= 0:
             mapping = self._table[position]
@@ -514,6 +565,10 @@ class AddressSpace:
             # The host may have changed the first of several areas that are one mapping here.
             _libc.mprotect(start, size, _HOST_PROTECTION[piece.permissions])
             raise error
+
+    def _host_seal(self, start: int, end: int, permissions: int) -> bool:
+        """Change what the host allows, and not what the table says."""
+        return bool(_libc.mprotect(self.base + start, end - start, _HOST_PROTECTION[permissions]) == 0)
 
     def _host_move(self, kept: Mapping, moved: Mapping) -> None:
         """Move the pages of `kept` to the start of `moved`, and make it grow to that size."""
