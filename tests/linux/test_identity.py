@@ -161,3 +161,26 @@ def test_unknown_calls_are_reported_once(guest: Guest, capfd: pytest.CaptureFixt
         "vmjit: syscall 280 (bpf) is not implemented; returned ENOSYS\n"
         "vmjit: syscall 9999 (unknown) is not implemented; returned ENOSYS\n"
     )
+
+
+def test_attributes_of_scheduling(guest: Guest) -> None:
+    at = guest.space(64)
+    assert guest.call("sched_getattr", 0, at, 48, 0) == 0
+    size, policy, _, nice = struct.unpack_from("<IIQi", guest.memory.read(at, 48))
+    assert (size, policy, nice) == (48, os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0))
+    assert guest.call("sched_setattr", 0, at, 0) == 0
+    assert guest.call("sched_getattr", 0, at, 47, 0) == -errno.EINVAL
+    assert guest.call("sched_getattr", 0, at, 48, 1) == -errno.EINVAL
+    guest.memory.write(at, struct.pack("<I", 47))
+    assert guest.call("sched_setattr", 0, at, 0) == -errno.E2BIG
+    assert guest.memory.read(at, 4) == struct.pack("<I", 48)
+
+
+def test_priorities_of_input_and_output(guest: Guest) -> None:
+    before = guest.call("ioprio_get", 1, 0)
+    assert before >= 0
+    idle = 3 << 13
+    assert guest.call("ioprio_set", 1, 0, idle) == 0
+    assert guest.call("ioprio_get", 1, 0) == idle
+    assert guest.call("ioprio_set", 1, 0, 7 << 13) == -errno.EINVAL
+    assert guest.call("ioprio_set", 1, 0, 0) == 0

@@ -28,6 +28,45 @@ def iovec(guest: Guest, *pairs: tuple[int, int]) -> int:
     return guest.put(b"".join(struct.pack("<QQ", *pair) for pair in pairs))
 
 
+def test_tee_leaves_what_it_copies(guest: Guest) -> None:
+    reader, writer = os.pipe()
+    other, copy = os.pipe()
+    os.write(writer, b"text")
+    assert guest.call("tee", reader, copy, 3, 0) == 3
+    assert os.read(other, 9) == b"tex" and os.read(reader, 9) == b"text"
+    assert guest.call("tee", reader, copy, 3, 2) == -errno.EAGAIN
+    assert guest.call("tee", reader, writer, 3, 0) == -errno.EINVAL
+    for number in (reader, writer, other, copy):
+        os.close(number)
+
+
+def test_memory_goes_into_pipes_and_comes_out(guest: Guest) -> None:
+    reader, writer = os.pipe()
+    text, place = guest.put(b"some text"), guest.space(16)
+    assert guest.call("vmsplice", writer, iovec(guest, (text, 4), (text + 5, 4)), 2, 0) == 8
+    assert guest.call("vmsplice", reader, iovec(guest, (place, 3), (place + 8, 9)), 2, 0) == 8
+    assert guest.memory.read(place, 16) == b"som\0\0\0\0\0etext\0\0\0"
+    assert guest.call("vmsplice", reader, iovec(guest, (place, 3)), 1, 2) == -errno.EAGAIN
+    assert guest.call("vmsplice", writer, iovec(guest, (UNMAPPED, 3)), 1, 0) == -errno.EFAULT
+    assert guest.call("vmsplice", writer, UNMAPPED, 1, 0) == -errno.EFAULT
+    for number in (reader, writer):
+        os.close(number)
+    assert guest.call("vmsplice", reader, text, 1, 0) == -errno.EBADF
+
+
+def test_memory_of_the_process_itself(guest: Guest) -> None:
+    text, place, pid = guest.put(b"some text"), guest.space(16), os.getpid()
+    here, there = iovec(guest, (place, 16)), iovec(guest, (text, 4), (text + 5, 4))
+    assert guest.call("process_vm_readv", pid, here, 1, there, 2, 0) == 8
+    assert guest.memory.read(place, 9) == b"sometext\0"
+    assert guest.call("process_vm_writev", pid, there, 2, iovec(guest, (place + 8, 8)), 1, 0) == 8
+    assert guest.memory.read(place, 16) == b"sometextsometext"
+    assert guest.call("process_vm_readv", pid, here, 1, iovec(guest, (UNMAPPED, 4)), 1, 0) == -errno.EFAULT
+    assert guest.call("process_vm_readv", pid, here, 1, there, 2, 1) == -errno.EINVAL
+    assert guest.call("process_vm_readv", os.getppid(), here, 1, there, 2, 0) == -errno.EPERM
+    assert guest.call("process_vm_writev", 0x3FFFFFFF, here, 1, there, 2, 0) == -errno.ESRCH
+
+
 def test_read_and_write(guest: Guest, fd: int) -> None:
     buffer = guest.space(16)
     assert guest.call("read", fd, buffer, 4) == 4

@@ -1,4 +1,4 @@
-"""Calls about processes that qemu-riscv64 lacks or does otherwise; the text is what the program prints on Linux."""
+"""Calls about and between processes that qemu-riscv64 lacks or does otherwise; the text is what Linux makes of it."""
 
 from pathlib import Path
 
@@ -38,6 +38,43 @@ with threads: 0
 from a thread: program: 0, ended with 13
 from a thread: missing: ENOENT
 program: 0, ended with 7
+""",
+    "ipc": """\
+set: 0 1 2 3 7 of 3, mode 600, own 1, changed 1
+mode: 640
+no wait: EAGAIN
+in time: EAGAIN
+waited: 0
+left: 0
+removed: 0, then EINVAL
+sent: 0 0, there: 2, bytes 13
+of kind 1: 6 1 first
+too long: E2BIG
+cut: 3 2 sec
+none: ENOMSG
+interrupted: EINTR
+received: 13 9 from a child
+no kind: EINVAL
+removed: 0
+segment: 10000 bytes, 2 times, creator 1
+same: 42, apart: 1
+of the child: 43
+detached: 0, then EINVAL
+in place: 1 43
+taken: EINVAL
+removed: 0
+still there: 43
+gone: EINVAL
+queue: 0, again: EEXIST
+sent: 0 0 EMSGSIZE
+holds 2 of 4, each at most 32
+received: 5 5 high
+received: 4 1 low
+in time: ETIMEDOUT
+notify: 0
+told: 1 99
+empty: EAGAIN
+unlinked: 0, then ENOENT
 """,
 }
 

@@ -100,6 +100,12 @@ _X86_64 = {  # <asm/unistd_64.h>; other hosts have the numbers of asm-generic, a
     **{"epoll_pwait": 281, "accept4": 288, "signalfd4": 289, "getcpu": 309, "membarrier": 324},
     **{"openat2": 437, "pidfd_getfd": 438},
 }
+_X86_64 |= {
+    **{"shmget": 29, "shmat": 30, "shmctl": 31, "semget": 64, "semctl": 66, "msgget": 68, "msgsnd": 69, "msgrcv": 70},
+    **{"msgctl": 71, "semtimedop": 220, "mq_open": 240, "mq_unlink": 241, "mq_timedsend": 242, "mq_timedreceive": 243},
+    **{"mq_notify": 244, "mq_getsetattr": 245, "ioprio_set": 251, "ioprio_get": 252, "tee": 276, "vmsplice": 278},
+    **{"process_vm_readv": 310, "process_vm_writev": 311, "sched_setattr": 314, "sched_getattr": 315},
+}
 HOST_NUMBERS = _X86_64 if os.uname().machine == "x86_64" else NUMBERS
 _MOST_ARGUMENTS = 6
 NOT_MADE = -512  # what a gate returns instead of a result: see Interrupts in engine/interrupts.py

@@ -6,12 +6,12 @@ emulator they would count its reserved areas. That on descriptors is applied as 
 
 import os
 from collections.abc import Callable
-from errno import EFAULT, EINVAL, EPERM
+from errno import E2BIG, EFAULT, EINVAL, EPERM
 from struct import Struct
 
 from vmjit.linux import host
 from vmjit.linux.abi import INT, KERNEL_RELEASE, PLATFORM, SYSINFO_SIZE, TIMESPEC, UINT, UTSNAME
-from vmjit.linux.buffers import READ, view
+from vmjit.linux.buffers import PAGE, READ, view
 from vmjit.linux.files import optional_id
 from vmjit.linux.outcome import SyscallError
 from vmjit.linux.table import register, syscall
@@ -35,6 +35,7 @@ EMULATOR_DESCRIPTORS = 256
 RLIMIT = Struct("<QQ")
 MOST_GROUPS = 65536
 CPU_MASK_LIMIT = 1024  # bytes
+SCHED_ATTR_SIZE = 48  # of the first version
 
 
 def answer(name: str, function: Callable[[], int]) -> None:
@@ -199,6 +200,35 @@ def sys_sched_setparam(process: "Process", pid: int, address: int) -> int:
 def sys_sched_rr_get_interval(process: "Process", pid: int, address: int) -> int:
     process.memory.write(address, TIMESPEC.pack(*divmod(round(os.sched_rr_get_interval(pid) * 1e9), 1_000_000_000)))
     return 0
+
+
+@syscall("pid address uint uint")
+def sys_sched_getattr(process: "Process", pid: int, address: int, size: int, flags: int) -> int:
+    if not SCHED_ATTR_SIZE <= size <= PAGE:
+        raise SyscallError(EINVAL)
+    told = host.zeroed(size)
+    host.system_call("sched_getattr", pid, told, size, flags)
+    process.memory.write(address, told.raw[: UINT.unpack_from(told)[0]])
+    return 0
+
+
+@syscall("pid address uint")
+def sys_sched_setattr(process: "Process", pid: int, address: int, flags: int) -> int:
+    (size,) = UINT.unpack(process.memory.read(address, UINT.size))
+    if size and not SCHED_ATTR_SIZE <= size <= PAGE:
+        process.memory.write(address, UINT.pack(SCHED_ATTR_SIZE))
+        raise SyscallError(E2BIG)
+    return host.system_call("sched_setattr", pid, process.memory.read(address, size or SCHED_ATTR_SIZE), flags)
+
+
+@syscall("int int")
+def sys_ioprio_get(_process: "Process", which: int, who: int) -> int:
+    return host.system_call("ioprio_get", which, who)
+
+
+@syscall("int int int")
+def sys_ioprio_set(_process: "Process", which: int, who: int, priority: int) -> int:
+    return host.system_call("ioprio_set", which, who, priority)
 
 
 @syscall("int")

@@ -106,6 +106,7 @@ class Process:
         self.strings = (0, 0, 0, 0)
         self.socket_names: dict[bytes, bytes] = {}  # with a root: of the host, and what the guest called it
         self.timers: set[int] = set()  # those of timer_create
+        self.segments: dict[int, int] = {}  # of System V's shared memory: size by address
         self.children: set[int] = set() if before is None else before.children
         self.hidden_children: HiddenChildren = HiddenChildren() if before is None else before.hidden_children
         self.reserved_fds: ReservedDescriptors = ReservedDescriptors() if before is None else before.reserved_fds

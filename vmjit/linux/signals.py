@@ -60,7 +60,7 @@ SIG_BLOCK, SIG_UNBLOCK, SIG_SETMASK = 0, 1, 2
 NEVER_RESTARTED = frozenset(
     (
         *("nanosleep", "clock_nanosleep", "ppoll", "pselect6", "epoll_pwait", "epoll_pwait2"),
-        *("rt_sigsuspend", "rt_sigtimedwait"),
+        *("rt_sigsuspend", "rt_sigtimedwait", "semop", "semtimedop", "msgsnd", "msgrcv"),
     )
 )
 

@@ -11,6 +11,7 @@ from vmjit.linux import (  # noqa: F401
     files,
     hwprobe,
     identity,
+    ipc,
     memory_calls,
     polling,
     processes,

@@ -1,16 +1,17 @@
 """read, write and their kin: bytes between descriptors and guest memory, without a copy in between."""
 
+import fcntl
 import os
 import re
 from contextlib import suppress
-from errno import EINVAL
+from errno import EINVAL, EPERM, ESRCH
 
 from vmjit.errors import MemoryAccessError
 from vmjit.linux import host
 from vmjit.linux.abi import LONG
 from vmjit.linux.buffers import MAX_TRANSFER, READ, WRITE, host_vectors, vectors, view
 from vmjit.linux.outcome import SyscallError
-from vmjit.linux.table import syscall
+from vmjit.linux.table import register, syscall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -149,6 +150,37 @@ def sys_splice(
     advance(process, source_address, from_offset, done)
     advance(process, out_address, to_offset, done)
     return done
+
+
+@syscall("fd fd size uint")
+def sys_tee(process: "Process", source: int, out: int, size: int, flags: int) -> int:
+    return process.interruptible("tee", source, out, min(size, MAX_TRANSFER), flags)
+
+
+@syscall("fd address size uint")
+def sys_vmsplice(process: "Process", fd: int, address: int, count: int, flags: int) -> int:
+    reads = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
+    pairs = host_vectors(process.memory, address, count, WRITE if reads else READ)
+    return process.interruptible("vmsplice", fd, *pairs, flags)
+
+
+def between_vectors(name: str, here: int, there: int) -> None:
+    """process_vm_readv and process_vm_writev. Memory of other processes is not where they would have it."""
+
+    def move(
+        process: "Process", pid: int, local: int, local_count: int, remote: int, remote_count: int, flags: int
+    ) -> int:
+        if pid != os.getpid() and pid not in process.threads:
+            os.kill(pid, 0)
+            raise SyscallError(EPERM if pid > 0 else ESRCH)
+        ours = host_vectors(process.memory, local, local_count, here)
+        return host.system_call(name, pid, *ours, *host_vectors(process.memory, remote, remote_count, there), flags)
+
+    register(name, "pid address size address size hex", move, lacks="of other processes always EPERM")
+
+
+between_vectors("process_vm_readv", WRITE, READ)
+between_vectors("process_vm_writev", READ, WRITE)
 
 
 @syscall("fd long long uint")

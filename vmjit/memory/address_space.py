@@ -168,6 +168,19 @@ class AddressSpace:
             old = self._splice(start, end, [mapping])
         self._notify([mapping, *old], start, end)
 
+    def adopt(self, addr: int, size: int, permissions: int, there: int, name: str) -> None:
+        """Move what the host has mapped at the address `there`, shared memory, to exactly `addr`."""
+        start, end = self._page_range(addr, size)
+        mapping = Mapping(start, end, permissions & 7, True, name, 0)
+        where = self.base + start
+        with self.lock:
+            if _libc.mremap(there, end - start, end - start, _MREMAP_MAYMOVE | _MREMAP_FIXED, where) != where:
+                error = self._lose(start, end, f"cannot map {name} at {start:#x}-{end:#x}")
+                _libc.munmap(there, end - start)
+                raise error
+            old = self._splice(start, end, [mapping])
+        self._notify([mapping, *old], start, end)
+
     def unmap(self, addr: int, size: int) -> None:
         """Remove whatever is mapped in the range."""
         start, end = self._page_range(addr, size, outside=errno.EINVAL)
