@@ -96,6 +96,11 @@ def handlers_of(name: str, group: int, memory: str = "flat") -> bytes:
     return worker_for(name, memory).handlers(group)
 
 
+@cache
+def stencils_of(name: str, group: int, memory: str = "flat") -> bytes:
+    return worker_for(name, memory).stencils(group)
+
+
 class Here:
     """The compile service without its process and its thread; `refuse` makes every region fail."""
 
@@ -107,7 +112,7 @@ class Here:
     def prefer(self, key: Any) -> None:
         """Nothing waits here."""
 
-    def submit(self, key: Any, make: Any, done: Any) -> None:
+    def submit(self, key: Any, make: Any, done: Any, *, first: bool = False) -> None:
         request = make()
         if request is not None:
             done(*self.answer(request))
@@ -130,6 +135,8 @@ class Here:
             return False, self.refuse
         if kind == "handlers":
             return True, handlers_of(self.worker.guest.name, *arguments, memory)
+        if kind == "stencils":
+            return True, stencils_of(self.worker.guest.name, *arguments, memory)
         try:
             if kind in ("calls", "refill"):
                 return True, getattr(self.worker, kind)(*arguments)

@@ -103,7 +103,7 @@ def test_options_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
     ("arguments", "message"),
     [
         (["--seed", "-1"], "'-1' is not a whole number from 0 on"),
-        (["--tiers", "jit,fast"], "'fast' is none of auto, reference, interpreter, jit"),
+        (["--tiers", "jit,fast"], "'fast' is none of auto, reference, interpreter, copies, jit"),
         (["--oracle", "spike"], "invalid choice: 'spike'"),
         (["--programs", "0"], "'0' is not a whole number above 0"),
     ],

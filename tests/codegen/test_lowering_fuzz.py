@@ -321,11 +321,11 @@ def template(op: str, before: str, after: str) -> tuple[object, str, object]:
 
 def instead(method: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> tuple[object, str, object]:
     """A method of lowering by what is made of it."""
-    return lower._Lowering, method, make(getattr(lower._Lowering, method))
+    return lower.Lowering, method, make(getattr(lower.Lowering, method))
 
 
 def exchanging_edges(branch: Callable[..., Any]) -> Callable[..., Any]:
-    def lowered(self: lower._Lowering, end: Terminator) -> Any:
+    def lowered(self: lower.Lowering, end: Terminator) -> Any:
         edges = end.edges[::-1] if not any(edge.args for edge in end.edges) else end.edges
         return branch(self, Terminator(end.kind, end.args, edges, end.attr, end.cases))
 

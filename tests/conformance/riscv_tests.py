@@ -39,6 +39,7 @@ VMJIT = (sys.executable, "-m", "vmjit", "run")
 TIERS = {
     "reference": (*VMJIT, "--tier", "reference"),
     "interpreter": (*VMJIT, "--tier", "interpreter"),
+    "copies": (*VMJIT, "--tier", "copies"),
     "jit": (*VMJIT, "--tier", "jit", "--sync"),
     "jit-loaded": (*VMJIT, "--tier", "jit", "--sync"),
     "auto": (*VMJIT, "--tier", "auto"),

@@ -367,8 +367,9 @@ class Later:
         assert request == ("interpreter",)
         return interpreter_of(self.worker.guest.name)
 
-    def submit(self, key: Any, make: Any, done: Any) -> None:
-        self.waiting.append((make, done))
+    def submit(self, key: Any, make: Any, done: Any, *, first: bool = False) -> None:
+        if not first:  # stencils never come
+            self.waiting.append((make, done))
 
     def answer(self) -> None:
         for make, done in self.waiting:

@@ -20,6 +20,7 @@ PROGRAMS = ROOT / "tests" / "programs"
 TIERS: dict[str, tuple[str, ...]] = {
     "reference": ("--tier", "reference"),
     "interpreter": ("--tier", "interpreter"),
+    "copies": ("--tier", "copies"),
     "jit": ("--tier", "jit", "--sync"),
     "auto": ("--tier", "auto"),
     "tlb": ("--tier", "auto", "--memory", "tlb", "--tlb", "entries=16,victims=2"),  # so that it misses, too

@@ -13,7 +13,7 @@ from vmjit.cli import COMMANDS
 from vmjit.debug import MEMORIES, VARIABLES, Settings
 from vmjit.errors import UsageError
 
-TIERS = ("auto", "reference", "interpreter", "jit")
+TIERS = ("auto", "reference", "interpreter", "copies", "jit")
 ORACLES = ("reference", "qemu")
 CACHE_ACTIONS = ("list", "clear", "size")
 TOPICS = ("isa", "ir", "dumps", "syscalls")

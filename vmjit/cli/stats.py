@@ -22,6 +22,7 @@ def rows(machine: Machine) -> list[tuple[str, str]]:
     instructions, seconds = hart.instructions, machine.seconds
     stages = {**counters.seconds}
     spent = sum(stages.values())
+    copies = hart.shared.copies
     found = [
         ("guest instructions", f"{instructions:,}"),
         ("run time", f"{seconds:.3f} s, {instructions / max(seconds, 1e-9) / 1e6:.1f} MIPS"),
@@ -29,6 +30,7 @@ def rows(machine: Machine) -> list[tuple[str, str]]:
             "regions",
             f"{counters.regions} of {counters.compiled_instructions} instructions, {counters.code_bytes} bytes of code",
         ),
+        ("copies", f"{copies.made} of {copies.instructions} instructions" if copies else "none"),
         ("cache hits", f"{counters.cache_hits} of {counters.regions} regions"),
         ("compiled", f"{counters.compiled_here}, {counters.refused} refused, {len(counters.failures)} failed"),
         ("compile time", f"{spent:.3f} s in the worker" if spent else "none"),

@@ -65,18 +65,18 @@ class Handler:
 def lower_region(region: Region, layout: Layout, name: str = "region", counts: bool = False) -> str:
     """The LLVM module of a compiled region; memory accesses have line numbers, see Lines. `counts`: TLB hits too."""
     lines = Lines(region.pc)
-    text = _Lowering(region, layout, name, None, lines, counts).text()
+    text = Lowering(region, layout, name, None, lines, counts).text()
     return text + lines.metadata(name)
 
 
 def lower_handler(region: Region, layout: Layout, name: str, handler: Handler, counts: bool = False) -> str:
     """The function of an interpreter handler."""
-    return _Lowering(region, layout, name, handler, None, counts).text()
+    return Lowering(region, layout, name, handler, None, counts).text()
 
 
 def lower_operations(values: list[Value], names: dict[Value, str]) -> str:
     """The text of pure operations alone; `names` has the operands that come from outside and gets all results."""
-    lowering = _Lowering(Region("operations"), Layout(()), "operations", None, None)
+    lowering = Lowering(Region("operations"), Layout(()), "operations", None, None)
     lowering.names = names
     for value in values:
         lowering.operation(value)
@@ -99,7 +99,7 @@ class Way:
     values: tuple[Value, ...]
 
 
-class _Lowering:
+class Lowering:
     """Writes one function."""
 
     def __init__(
@@ -553,11 +553,11 @@ class _Lowering:
         """Go on at a guest address through its slot."""
         target, kind = end.args[0], end.attr
         if self.handler is not None and self.handler.branches:
-            self.emit(profile.odds("%slot", kind != "fall", self.tag()))
+            self.note_way(kind != "fall")
         if self.handler is not None and kind == "fall":
             slot = self.fresh()
             self.emit(f"{slot} = getelementptr i8, ptr %slot, i64 {self.handler.size * SLOT_SCALE}")
-            self.tail(slot, self.offset(slot), "%code")
+            self.fall(slot)
             return
         pc = self.use(target)
         if not target.is_const:
@@ -579,6 +579,13 @@ class _Lowering:
             self.tail(slot, offset, "%code")
         else:
             self.leave_region(slot, offset)
+
+    def note_way(self, taken: bool) -> None:
+        self.emit(profile.odds("%slot", taken, self.tag()))
+
+    def fall(self, slot: str) -> None:
+        """From a handler go on in the one of the next instruction."""
+        self.tail(slot, self.offset(slot), "%code")
 
     def slot_at(self, pc: str) -> str:
         """The slot of an address, a number or a name."""
@@ -752,4 +759,14 @@ def _weights(end: Terminator) -> str:
     return PROFILE_HOT if leaves == [False, True] else ""
 
 
-__all__ = ["CONVENTION", "PARAMETERS", "WORD", "Handler", "Place", "lower_handler", "lower_operations", "lower_region"]
+__all__ = [
+    "CONVENTION",
+    "PARAMETERS",
+    "WORD",
+    "Handler",
+    "Lowering",
+    "Place",
+    "lower_handler",
+    "lower_operations",
+    "lower_region",
+]

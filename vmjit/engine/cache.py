@@ -182,6 +182,11 @@ def handlers_key(model: str, group: int) -> str:
     return f"handlers-{model}-{group}"
 
 
+def stencils_key(model: str, group: int) -> str:
+    """The same of the stencils of a group, 0 for those of the core."""
+    return f"stencils-{model}-{group}"
+
+
 def name_of(pc: int, region: Region, read: Read, variant: str) -> str | None:
     """region_key() of a region of the code that is there now; None if there is none."""
     parts = [read(start, end - start) for start, end in region.ranges]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from vmjit.memory.address_space import AddressSpace
     from vmjit.memory.mmu import VirtualMemory
 
-UNCHECKED = (Tier.REFERENCE, Tier.INTERPRETER)  # they have no regions
+UNCHECKED = (Tier.REFERENCE, Tier.INTERPRETER, Tier.COPIES)  # they have no regions
 Point = tuple[int, bytes, int]  # pc, registers, number of bytes stored so far
 
 LONGEST = 2000  # instructions without a way back, in a region and in interpreted code after it

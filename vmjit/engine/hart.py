@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from copy import copy
 from dataclasses import dataclass, field
 from enum import Enum
-from functools import cached_property
+from functools import cached_property, partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ from vmjit.engine.cache import (
     handlers_key,
     interpreter_key,
     name_of,
+    stencils_key,
     variant,
 )
 from vmjit.engine.interrupts import Interrupts
@@ -43,6 +44,7 @@ from vmjit.memory.address_space import EXECUTE, PAGE_SIZE, WRITE, AddressSpace
 if TYPE_CHECKING:
     from vmjit.codegen.calls import Call
     from vmjit.debug import Settings
+    from vmjit.engine.copies import Copies
     from vmjit.engine.reference import Reference
     from vmjit.engine.regions import Placed
     from vmjit.engine.service import Service
@@ -55,6 +57,7 @@ HOST_ROUNDINGS = 4  # frm below this is a mode that the host has
 NEIGHBOURHOOD = 2  # pages of code on both sides of a hot address that a region may be made from
 CALL_DEPTH, MOST_PAGES = 2, 24  # and of what is called from there, and called in turn
 HOT_AUTO = 1000  # jumps; see docs/design.md, "When code is hot"
+HOT_COPIES = 2  # jumps to a target: at the first nothing of it is decoded
 HOT_JIT = 1  # every jump target at once
 AGAIN_JIT = 64  # jumps to one that could not be compiled, or is not yet: less would mean a return to the host for each
 CALLS_HOT = 1000  # system calls by Python, 5 us each, until native code for them is made, which takes as long
@@ -72,6 +75,7 @@ class Tier(Enum):
     AUTO = "auto"  # the interpreter first, compiled regions where it is hot
     REFERENCE = "reference"
     INTERPRETER = "interpreter"
+    COPIES = "copies"  # the interpreter, and everything hot copied from it, without the compiler
     JIT = "jit"  # as auto, but everything is hot
 
 
@@ -123,6 +127,7 @@ class Shared:
         self.only_interprets = False  # for a fault is to leave everything as it was: there are no regions
         self.looks_up = False  # regions look addresses up in a TLB, handlers do not
         self.calls: Calls | None = None  # that native code is to make, once it pays
+        self.copies: Copies | None = None  # made when they are first wanted
         self.groups: set[int] = set()  # of handlers that are there
         self.unavailable: set[int] = set()  # and those that cannot be had
         self.references: list[Reference] = []
@@ -171,7 +176,7 @@ class Hart:
         self._pc, self._instret, self._limit = map(layout.word, ("pc", "instret", "limit"))
         self._reason, self._arg, self._access_slot = map(layout.word, ("reason", "arg", "access_slot"))
         self._rounding = layout.word(layout.rounding) if layout.rounding else None
-        self._threshold = {Tier.AUTO: HOT_AUTO, Tier.JIT: HOT_JIT}.get(tier, AGAIN)
+        self._threshold = {Tier.AUTO: HOT_AUTO, Tier.COPIES: HOT_COPIES, Tier.JIT: HOT_JIT}.get(tier, AGAIN)
         self.native.set_heat(self._threshold)
         self.space.code_changed = self.code_changed
         self._take_state(self.native.state)
@@ -564,6 +569,9 @@ class Hart:
         if not self.native.may_decode(pc >> PAGE_BITS):
             self.native.cool(pc, self._threshold)  # nothing of it ran yet
             return self._undecoded(pc, pc)
+        if self.tier is Tier.COPIES:
+            self._copy(pc)
+            return None
         self.asked.add(pc)
         epoch, replaced = self.regions.epoch, []  # type: int, list[Placed]
         stored = self.cache.find_region(pc, self._code, self.variant)
@@ -573,6 +581,8 @@ class Hart:
         elif self.sync:
             self._compile_now(pc)
         else:
+            if self.tier is Tier.AUTO:
+                self._copy(pc)
             self.service.submit(
                 pc,
                 lambda: self._request_if_wanted(pc, epoch, replaced),
@@ -581,6 +591,44 @@ class Hart:
         if self.tier is Tier.JIT:
             self.native.cool(pc, HOT_JIT)
         return None
+
+    def _copy(self, pc: int) -> None:
+        """Let an address execute from a copy of its handlers."""
+        with self.regions.lock:
+            if self.shared.copies is None:
+                from vmjit.engine.copies import Copies
+
+                self.shared.copies = Copies(self.native)
+            group = self.shared.copies.copy(pc)
+        if group is None:
+            return
+        request = "stencils", group
+        found = self.cache.get(stencils_key(self.settings.model, group))
+        if found is not None:
+            self._take_stencils(group, True, found.to_bytes())
+        elif self.sync:
+            self._take_stencils(group, True, self.service.wait(request))
+        else:
+            done = partial(self._take_stencils, group)
+            self.service.submit(request, lambda: request, done, first=True)
+
+    def _take_stencils(self, group: int, worked: bool, result: Any) -> None:
+        """The stencils of a group of handlers, or why there are none."""
+        from vmjit.engine.stencils import Stencils
+
+        copies = self.shared.copies
+        assert copies is not None
+        found = None
+        try:
+            if not worked:
+                raise ValueError(result)
+            found = Stencils.from_blob(Blob.from_bytes(result))
+        except ValueError as error:
+            self.counters.failures.append(f"stencils {group}: {error}")
+        with self.regions.lock:
+            waiting = copies.add(group, found)
+        for pc in waiting:
+            self._copy(pc)
 
     def _code(self, address: int, size: int) -> bytes | None:
         """Guest code; None when it is not all executable. Its pages count as decoded from now on."""
@@ -735,6 +783,8 @@ class Hart:
         if self.tlb is not None:
             self.tlb.stay_alone()
         self.forget_asked()
+        if self.shared.copies is not None:
+            self.shared.copies.forget_asked()
         if self.shared.calls is not None:
             self._handlers[ExitReason.SYSCALL] = self._count_call
 
@@ -837,6 +887,9 @@ class Hart:
         if self.shared.awaited:
             self.shared.mapped.append((start, size))
         self.regions.invalidate(start, size)
+        if self.shared.copies is not None:
+            with self.regions.lock:
+                self.shared.copies.forget(start, size)
         self.forget_asked()
         self.native.set_heat(self._threshold)
         self._forget_traces()

@@ -14,9 +14,11 @@ from typing import NamedTuple
 from vmjit.codegen.lower import CONVENTION, PARAMETERS, Handler, Place, lower_handler, lower_operations
 from vmjit.codegen.native import why_not_native
 from vmjit.codegen.runtime import leave, pc_of_slot, put, runtime, tail, word
+from vmjit.codegen.stencil import Hole, lower_stencil, module, taken_field
 from vmjit.codegen.tlb import fetched
 from vmjit.codegen.walk import refill
 from vmjit.debug import Settings
+from vmjit.engine.stencils import Source
 from vmjit.errors import DescriptionError
 from vmjit.ir.block import PARAM, Region, Value
 from vmjit.ir.emit import Emitter
@@ -105,6 +107,29 @@ class Interpreter:
         """The handlers of a group, counted from 1; IndexError if there is no such group."""
         texts, handlers = self._handlers(self.groups[number - 1])
         return Part("\n".join(texts), handlers)
+
+    def stencils(self, number: int) -> tuple[str, dict[str, Source], set[Hole]]:
+        """The module of the stencils of a group, 0 for the core; what each function is of, and the holes they have."""
+        wanted = self.groups[number - 1] if number else None
+        entries: dict[Served, list[int]] = {}
+        for entry, served in enumerate(self.served):
+            if served is not None and self._group(served) == wanted:
+                entries.setdefault(served, []).append(entry)
+        texts: list[str] = []
+        sources = {}
+        holes: set[Hole] = set()
+        for served, its in entries.items():
+            traced = _traced(served, self.layout, self.settings)
+            if traced is None:
+                continue
+            region, handler = traced
+            for taken in dict.fromkeys(("", taken_field(region))):
+                name = f"h{len(texts)}"
+                text, found = lower_stencil(region, self.layout, name, handler, self.settings.counts_hits, taken)
+                texts.append(text)
+                holes |= found
+                sources[name] = Source(tuple(its), served.size, handler.places, taken)
+        return module(texts, holes), sources, holes
 
     def _group(self, served: Served | None) -> Group | None:
         """None for what is in the core."""
@@ -223,16 +248,21 @@ def _is_structural(instruction: Instruction, field: str) -> bool:
 
 def _handler(name: str, served: Served, layout: Layout, settings: Settings) -> str:
     """The text of a handler, or nothing when only the reference evaluator can execute the instruction."""
+    traced = _traced(served, layout, settings)
+    return lower_handler(traced[0], layout, name, traced[1], settings.counts_hits) if traced else ""
+
+
+def _traced(served: Served, layout: Layout, settings: Settings) -> tuple[Region, Handler] | None:
+    """What a handler is lowered from; None if the instruction is not for native code."""
     instruction, structural, size = served
     region = trace_handler(instruction, dict(structural), size, layout)
     if any(why_not_native(value) for block in region.blocks for value in block.ops):
-        return ""
+        return None
     places = places_of(instruction)
     branches = _branches(region) and all(
         place.offset + place.width // 8 <= SLOT_ODDS or place.offset >= SLOT_ODDS + 2 for place in places.values()
     )
-    guarded = GUARDS[settings.memory](region)
-    return lower_handler(guarded, layout, name, Handler(places, size, branches), settings.counts_hits)
+    return GUARDS[settings.memory](region), Handler(places, size, branches)
 
 
 def _branches(region: Region) -> bool:

@@ -20,6 +20,7 @@ from vmjit.engine.state import KEY, KICK, State, kick
 from vmjit.ir.layout import (
     ADDRESS_BITS,
     EMULATED,
+    HANDLERS_SIZE,
     INTERPRETER_SIZE,
     PAGE_BITS,
     SLOT_ODDS,
@@ -54,8 +55,8 @@ class Native:
         self.pages = Reservation((ADDRESSES >> PAGE_BITS) + PAGE_SIZE)
         self.exclusive = RLock()  # whoever holds it may keep harts from running, see paused()
         self.interpreter = interpreter
-        if len(interpreter.code) > INTERPRETER_SIZE:
-            raise ValueError(f"the interpreter has {len(interpreter.code)} bytes, more than {INTERPRETER_SIZE}")
+        if len(interpreter.code) > HANDLERS_SIZE:
+            raise ValueError(f"the interpreter has {len(interpreter.code)} bytes, more than {HANDLERS_SIZE}")
         self.arena.allocate(INTERPRETER_SIZE)
         self.arena.place(0, interpreter.code)
         self.state = State(layout, self.symbol("enter"))
@@ -80,7 +81,7 @@ class Native:
             memory.exchanges[width // 8] = exchange
         self.actions: dict[int, Action] = {}  # those of the host before ours, by signal: see Interrupts
         self.calls = range(0)  # arena offsets of the code that `trap` leads to
-        self._used = len(interpreter.code)  # of INTERPRETER_SIZE
+        self._used = len(interpreter.code)  # of HANDLERS_SIZE
         self._catch_faults()
 
     def symbol(self, name: str) -> int:
@@ -89,7 +90,7 @@ class Native:
 
     def place_calls(self, blob: Blob, descriptors: int) -> None:
         """Let system calls go to this code, made by codegen/calls.py; `descriptors` is the address of its table."""
-        start = self._place(blob.code)
+        start = self.place_behind(blob.code)
         self.calls = range(start, start + len(blob.code))
         base = self.arena.base + start
         ctypes.c_uint64.from_address(base + blob.symbols["clock"]).value = _address(_libc.clock_gettime)
@@ -109,27 +110,39 @@ class Native:
         is_sound = all(entry < entries and (offset < code_size or offset == EMULATED) for entry, offset in pairs)
         if not pairs or len(table) % 2 or not is_sound:
             raise ValueError("handlers that are none")
-        start = self._place(blob.code)
+        start = self.place_behind(blob.code)
         for entry, offset in pairs:
             code = self.interpreter.symbols["emulate"] if offset == EMULATED else start + offset
             ctypes.c_uint64.from_address(first + WORD * entry).value = code
 
     def place_refill(self, blob: Blob) -> None:
         """Let regions fill their TLB by this code, see Worker.refill."""
-        code = self.arena.base + self._place(blob.code) + blob.symbols["refill"]
+        code = self.arena.base + self.place_behind(blob.code) + blob.symbols["refill"]
         with self.exclusive:
             for state in self.states:
                 state.words[self.layout.word("tlb_refill")] = code
+
+    def handler_of(self, entry: int) -> int:
+        """The arena offset that an entry of the handler table leads to."""
+        return ctypes.c_uint64.from_address(self.symbol("handlers") + WORD * entry).value
+
+    def groups_of_handlers(self) -> dict[int, int]:
+        """The group of each handler that is there, by its arena offset; 0: the core."""
+        entries = (self.interpreter.symbols["groups"] - self.interpreter.symbols["handlers"]) // WORD
+        found = {self.handler_of(entry): self.group_of(entry) for entry in range(entries)}
+        for name in ("emulate", "illegal", "missing"):  # what serves many instructions is the handler of none
+            found.pop(self.interpreter.symbols[name], None)
+        return found
 
     def group_of(self, entry: int) -> int:
         """The number of the group that an entry of the handler table belongs to."""
         return ctypes.c_uint64.from_address(self.symbol("groups") + WORD * entry).value
 
-    def _place(self, code: bytes) -> int:
+    def place_behind(self, code: bytes) -> int:
         """Put code behind what there is of the interpreter; its offset. ValueError if there is no room."""
         start = -(-self._used // ALIGNMENT) * ALIGNMENT
-        if start + len(code) > INTERPRETER_SIZE:
-            raise ValueError(f"the interpreter would have {start + len(code)} bytes, more than {INTERPRETER_SIZE}")
+        if start + len(code) > HANDLERS_SIZE:
+            raise ValueError(f"the interpreter would have {start + len(code)} bytes, more than {HANDLERS_SIZE}")
         self.arena.place(start, code)
         self._used = start + len(code)
         return start

@@ -19,7 +19,17 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from vmjit.debug import Settings, wants_traceback
-from vmjit.engine.cache import REFILL_KEY, Cache, Region, calls_key, handlers_key, interpreter_key, region_key, variant
+from vmjit.engine.cache import (
+    REFILL_KEY,
+    Cache,
+    Region,
+    calls_key,
+    handlers_key,
+    interpreter_key,
+    region_key,
+    stencils_key,
+    variant,
+)
 from vmjit.engine.code import Code
 from vmjit.errors import VmjitError
 from vmjit.ir.layout import EMULATED
@@ -36,7 +46,20 @@ if TYPE_CHECKING:
 
 # Symbols of the interpreter's core that the host looks up; the names of handlers would only cost time at every start.
 INTERPRETER_SYMBOLS = (
-    *("enter", "fault", "cold", "leave", "syscall", "previous", "signal", "illegal", "emulate", "handlers", "groups"),
+    *(
+        "enter",
+        "fault",
+        "cold",
+        "leave",
+        "syscall",
+        "previous",
+        "signal",
+        "illegal",
+        "emulate",
+        "missing",
+        "handlers",
+        "groups",
+    ),
     *("interrupt", "gate", "key", "pthread_setspecific", "pthread_getspecific", "exchange32", "exchange64"),
     *("clock", "clock_gettime", "stopped"),
 )
@@ -101,6 +124,8 @@ def is_answer(number: int, request: tuple[Any, ...], answer: tuple[Any, ...]) ->
             return set(INTERPRETER_SYMBOLS) <= set(Blob.from_bytes(result).symbols)
         if request[0] == "handlers":
             return "handlers" in Blob.from_bytes(result).symbols
+        if request[0] == "stencils":
+            return "table" in Blob.from_bytes(result).symbols
         if request[0] == REFILL:
             return REFILL in Blob.from_bytes(result).symbols
         if request[0] == "calls":
@@ -176,6 +201,15 @@ class Worker:
         self.cache.put(handlers_key(self.settings.model, group), kept)
         return kept.to_bytes()
 
+    def stencils(self, group: int) -> bytes:
+        """The stencils of a group of handlers, 0 for those of the core."""
+        from vmjit.engine.stencils import stencils_of
+
+        text, sources, holes = self.parts.stencils(group)
+        blob = stencils_of(self.compiler.compile_open(text), sources, holes).to_blob()
+        self.cache.put(stencils_key(self.settings.model, group), blob)
+        return blob.to_bytes()
+
     def _handlers(self, text: str) -> Blob:
         """The blob of a module of handlers, of whole words. LLVM's passes find nothing to do in them."""
         if not text:
@@ -247,6 +281,7 @@ def serve(worker: Worker, source: int, target: int, patience: int = 0) -> None:
     makers: dict[str, Callable[..., Any]] = {
         "interpreter": worker.interpreter,
         "handlers": worker.handlers,
+        "stencils": worker.stencils,
         "refill": worker.refill,
         "calls": worker.calls,
         "region": worker.region,

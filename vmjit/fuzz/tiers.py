@@ -5,12 +5,12 @@ Memory and slots are forgotten in between as they are when a guest's code change
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from vmjit.debug import Settings
-from vmjit.engine.cache import Cache, handlers_key, interpreter_key
+from vmjit.engine.cache import Cache, handlers_key, interpreter_key, stencils_key
 from vmjit.engine.hart import Counters, Hart, Stop, Tier
 from vmjit.engine.worker import Worker
 from vmjit.errors import CompileError
@@ -45,20 +45,26 @@ class Compiling:
         """Of the interpreter."""
         return Worker(self.worker.guest, self.cache, self.settings)
 
-    def interpreter(self, group: int | None) -> bytes:
-        """Its core, or a group of its handlers."""
-        model = self.settings.model
-        found = self.cache.get(interpreter_key(model) if group is None else handlers_key(model, group))
-        if found is not None:
-            return found.to_bytes()
-        return self.maker.interpreter() if group is None else self.maker.handlers(group)
+    def interpreter(self, kind: str, *group: int) -> bytes:
+        """Its core, or of a group handlers or stencils."""
+        keys: dict[str, Callable[..., str]] = {
+            "interpreter": interpreter_key,
+            "handlers": handlers_key,
+            "stencils": stencils_key,
+        }
+        found = self.cache.get(keys[kind](self.settings.model, *group))
+        made: bytes = getattr(self.maker, kind)(*group) if found is None else found.to_bytes()
+        return made
 
     def prefer(self, key: Any) -> None:
         """Nothing overtakes here."""
 
-    def submit(self, key: Any, make: Make, done: Done) -> None:
+    def submit(self, key: Any, make: Make, done: Done, *, first: bool = False) -> None:
         request = make()
-        if request is not None:
+        if first:
+            assert request is not None
+            done(True, self.wait(request))
+        elif request is not None:
             self.waiting.append((request, done))
         if len(self.waiting) > 1:
             request, done = self.waiting.pop(0)
@@ -66,8 +72,8 @@ class Compiling:
 
     def wait(self, request: tuple[Any, ...]) -> Any:
         kind, *arguments = request
-        if kind in ("interpreter", "handlers"):
-            return self.interpreter(*arguments or (None,))
+        if kind != "region":
+            return self.interpreter(kind, *arguments)
         return self.worker.region(*arguments)
 
 

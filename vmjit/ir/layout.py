@@ -67,7 +67,8 @@ SLOT_OPERANDS = 8  # offset of the latter
 # never, to ODDS_SCALE, always.
 SLOT_ODDS = 10
 ODDS_SCALE = 1 << 15
-INTERPRETER_SIZE = 1 << 20  # the arena's first bytes, for the interpreter; compiled regions come after
+HANDLERS_SIZE = 1 << 20  # the arena's first bytes, for the interpreter; copies of its handlers come after
+INTERPRETER_SIZE = 32 << 20  # with these, of a million instructions; compiled regions come after
 EMULATED = (1 << 64) - 1  # in place of a handler's offset: the reference evaluator executes the instruction
 # A line number of compiled code is that of an address: LINE_BIAS + (address - region's) / 2. Lines are positive, and a
 # region reaches back from its first address, by far less than this.

@@ -17,7 +17,7 @@ from typing import Any
 
 from vmjit.errors import CompileError
 from vmjit.jit.blob import Blob
-from vmjit.jit.elf_object import link
+from vmjit.jit.elf_object import Open, link, link_open
 
 Seconds = dict[str, float]  # of each stage in STAGES
 Llvm = Any  # llvmlite has no types
@@ -123,6 +123,11 @@ class Compiler:
         blob = link(image)
         times.append(times[-1] + perf_counter() - linking)
         return blob, {stage: times[i + 1] - times[i] for i, stage in enumerate(STAGES)}
+
+    def compile_open(self, text: str) -> Open:
+        """A module as it is, for its functions to be copied."""
+        with self._module(text) as module:
+            return link_open(self._emit(self._machine.emit_object, module))
 
     def optimised_text(self, text: str, passes: str = "") -> str:
         """The module's text after the passes."""

@@ -28,7 +28,7 @@ _ET_REL = 1
 _SHT_SYMTAB, _SHT_RELA, _SHT_NOBITS, _SHT_REL = 2, 4, 8, 9
 _SHF_WRITE, _SHF_ALLOC, _SHF_EXECINSTR, _SHF_TLS = 1, 2, 4, 0x400
 _SHN_UNDEF, _SHN_LORESERVE, _SHN_COMMON = 0, 0xFF00, 0xFFF2
-_STB_GLOBAL, _STB_WEAK, _STT_TLS = 1, 2, 6
+_STB_GLOBAL, _STB_WEAK, _STT_FUNC, _STT_TLS = 1, 2, 2, 6
 
 _UNWIND = ".eh_frame"  # nothing unwinds through generated code
 _LINE = ".debug_line"
@@ -44,7 +44,7 @@ class Machine:
 
     name: str
     relative: dict[int, Struct]
-    absolute: dict[int, Struct]  # only in the line table
+    absolute: dict[int, Struct]  # only in the line table, and in what is linked open
     refused: dict[int, str]  # why
 
 
@@ -55,7 +55,7 @@ MACHINES = {
     62: Machine(  # x86-64 psABI, table 4.9
         name="x86-64",
         relative={2: Struct("<i"), 4: Struct("<i"), 24: Struct("<q")},  # PC32, PLT32, PC64
-        absolute={1: Struct("<Q"), 10: Struct("<I")},  # 64, 32
+        absolute={1: Struct("<Q"), 10: Struct("<I"), 11: Struct("<i")},  # 64, 32, 32S
         refused={1: _ABSOLUTE, 10: _ABSOLUTE, 11: _ABSOLUTE, 9: _GOT, 41: _GOT, 42: _GOT, 43: _GOT},
     ),
 }
@@ -84,6 +84,28 @@ class _Object:
         return _string(self.names, self.symbols[symbol][0])
 
 
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Where code refers to something: `size` bytes at an offset, for the address, or the distance from there, of
+    `target` in the same object, or of what has a name plus `target`.
+    """
+
+    at: int
+    size: int
+    is_distance: bool
+    name: str  # "": the object itself
+    target: int
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Code with what it refers to not yet in it; functions by name: where they start, and their size in bytes."""
+
+    code: bytes
+    functions: dict[str, tuple[int, int]]
+    references: tuple[Reference, ...]
+
+
 def link(image: bytes) -> Blob:
     """All code and data of an object as one piece that runs wherever it is placed."""
     try:
@@ -92,12 +114,52 @@ def link(image: bytes) -> Blob:
         raise CompileError(f"the object file is damaged: {error}") from error
 
 
-def _link(parsed: _Object) -> Blob:
+def link_open(image: bytes) -> Open:
+    """An object whose functions are to be copied one by one: what they refer to is told and not written into them."""
+    try:
+        return _link_open(_read(image))
+    except (struct.error, IndexError) as error:
+        raise CompileError(f"the object file is damaged: {error}") from error
+
+
+def _link_open(parsed: _Object) -> Open:
+    places, code = _placed(parsed)
+    functions = {
+        _string(parsed.names, name): (places[section] + value, size)
+        for name, info, _, section, value, size in parsed.symbols
+        if info & 15 == _STT_FUNC and section in places
+    }
+    machine = parsed.machine
+    references = []
+    for table in parsed.sections:
+        if table.kind != _SHT_RELA or table.info not in places:
+            continue
+        for offset, info, addend in _RELOCATION.iter_unpack(table.data):
+            symbol, kind = info >> 32, info & 0xFFFFFFFF
+            form = machine.relative.get(kind) or machine.absolute.get(kind)
+            if form is None:
+                raise CompileError(_why_not(parsed, parsed.sections[table.info], info))
+            outside = parsed.symbols[symbol][3] == _SHN_UNDEF
+            name = parsed.name_of(symbol) if outside else ""
+            target = addend if outside else addend + _address(parsed, symbol, places)
+            at = places[table.info] + offset
+            references.append(Reference(at, form.size, kind in machine.relative, name, target))
+    return Open(bytes(code), functions, tuple(references))
+
+
+def _placed(parsed: _Object) -> tuple[dict[int, int], bytearray]:
+    """Where sections are, by number, and their bytes."""
     places, size = _lay_out(parsed.sections)
     code = bytearray(size)
     for index, place in places.items():
         section = parsed.sections[index]
         code[place : place + len(section.data)] = section.data
+    return places, code
+
+
+def _link(parsed: _Object) -> Blob:
+    places, code = _placed(parsed)
+    size = len(code)
     lines = (array("Q"), array("I"))
     for section in parsed.sections:
         if section.kind == _SHT_REL and section.info in places:

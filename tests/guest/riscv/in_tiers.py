@@ -11,7 +11,7 @@ from vmjit.ir.layout import INTERPRETER_SIZE
 from vmjit.isa.encoding import Encoding
 from vmjit.memory.address_space import READ, WRITE
 
-TIERS = (Tier.REFERENCE, Tier.INTERPRETER, Tier.JIT)
+TIERS = (Tier.REFERENCE, Tier.INTERPRETER, Tier.COPIES, Tier.JIT)
 rv64 = instructions_of("riscv64")
 LAYOUT = guest_named("riscv64").layout
 ABI = {name: f"{file.name}{number}" for file in LAYOUT.files for number, name in enumerate(file.names)}
