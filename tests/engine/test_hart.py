@@ -4,6 +4,7 @@ That the toy runs here is the proof that nothing of a real guest is in the core.
 """
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -762,3 +763,20 @@ def test_a_region_holds_what_it_calls_and_where_it_jumps() -> None:
         whole = [placed for placed in hart.regions.by_offset.values() if len(placed.region.ranges) == 1]
         assert any(end - start >= len(code) - 8 for placed in whole for start, end in placed.region.ranges)
         assert hart.counters.exits["HOT"] < 60, "hot code does not leave its region"
+
+
+@native_tiers
+@pytest.mark.parametrize("writable", [False, True])
+def test_code_behind_the_end_of_its_file(tier: Tier, writable: bool, tmp_path: Path) -> None:
+    """Dynamic linkers map all of a library before its parts; what an earlier run left may be looked for just then."""
+    path = tmp_path / "library"
+    path.write_bytes(assemble("halt"))
+    with harts(b"", tier) as hart, path.open("r+b") as file:
+        permissions = READ | EXECUTE | (WRITE if writable else 0)
+        hart.space.map(2 * CODE, 2 * PAGE, permissions, fd=file.fileno())
+        assert hart._code(2 * CODE, 2) is not None
+        behind = 2 * CODE + PAGE
+        assert hart._code(behind, PAGE) is None
+        hart.words[hart.guest.layout.word("pc")] = behind
+        stop = hart.run()
+        assert (stop.reason, stop.pc, stop.signal) == (ExitReason.FAULT, behind, signal.SIGBUS)

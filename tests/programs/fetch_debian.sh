@@ -2,6 +2,7 @@
 # Fetch Debian's riscv64 packages, with what they depend on, and unpack them below TARGETDIR/root: a folder for
 # `vmjit run -L`. Prints its path. Works on Debian machines, without root: apt runs on lists of its own below TARGETDIR,
 # from the mirror this machine uses; a second call keeps what is there. No package's scripts run.
+# `python3-testsuite` is the tests of the Python that python3 is; the package's name has its version.
 # usage: fetch_debian.sh TARGETDIR PACKAGE ...
 set -eu
 
@@ -11,7 +12,8 @@ mkdir -p "$target/etc/apt/apt.conf.d" "$target/etc/apt/preferences.d" "$target/s
     "$target/cache/archives/partial"
 target=$(cd "$target" && pwd)
 packages="$*"
-if [ "$(cat "$target/fetched" 2>/dev/null)" = "$packages" ]; then
+wanted=$packages
+if [ "$(cat "$target/fetched" 2>/dev/null)" = "$wanted" ]; then
     echo "$target/root"
     exit 0
 fi
@@ -28,6 +30,8 @@ set -- -qq -o Dir="$target" -o Dir::State="$target/state" -o Dir::Cache="$target
     -o APT::Sandbox::User=root -o Acquire::Languages=none
 apt-get "$@" update >&2
 apt-get "$@" autoclean >&2
+version=$(apt-cache "$@" depends python3 | sed -n 's/^ *Depends: \(python3\.[0-9]*\)$/\1/p')
+packages=$(echo "$packages" | sed "s/python3-testsuite/lib$version-testsuite/")
 # No package counts as installed, so apt chooses everything that these need.
 # shellcheck disable=SC2086
 apt-get "$@" install --yes --download-only --no-install-recommends $packages >&2
@@ -40,5 +44,5 @@ done
 for package in "$target"/cache/archives/*.deb; do
     dpkg-deb --fsys-tarfile "$package" | tar -x -C "$target/root" --keep-directory-symlink --no-same-owner
 done
-echo "$packages" >"$target/fetched"
+echo "$wanted" >"$target/fetched"
 echo "$target/root"

@@ -8,6 +8,7 @@ the program. What is shared is changed by single operations on sets and dictiona
 
 from __future__ import annotations
 
+import signal
 from _thread import allocate_lock
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
@@ -35,7 +36,7 @@ from vmjit.engine.interrupts import Interrupts
 from vmjit.engine.native import Native
 from vmjit.engine.regions import Regions
 from vmjit.engine.state import FOREVER, State
-from vmjit.errors import SettingsError
+from vmjit.errors import MemoryAccessError, SettingsError
 from vmjit.ir.exits import ExitReason
 from vmjit.ir.layout import ADDRESS_BITS, INTERPRETER_SIZE, PAGE_BITS, SLOT_SCALE
 from vmjit.jit.blob import Blob
@@ -474,7 +475,10 @@ class Hart:
                 return self._fault(pc, address, EXECUTE)
             page = address >> PAGE_BITS
             if permissions & WRITE:
-                self.written_code[page] = self.memory.read(page << PAGE_BITS, PAGE_SIZE, EXECUTE)
+                try:
+                    self.written_code[page] = self.memory.read(page << PAGE_BITS, PAGE_SIZE, EXECUTE)
+                except MemoryAccessError:  # behind the end of the file that is mapped there
+                    return Stop(ExitReason.FAULT, pc, address, signal.SIGBUS)
             self.native.allow_decoding(page)
             if self.mmu is not None:
                 self.decoded.add(page)
@@ -638,7 +642,10 @@ class Hart:
             for page in range(address >> PAGE_BITS, ((address + size - 1) >> PAGE_BITS) + 1):
                 if not self.native.may_decode(page):
                     self._undecoded(page << PAGE_BITS, page << PAGE_BITS)
-            return self.memory.read(address, size, EXECUTE)
+            try:
+                return self.memory.read(address, size, EXECUTE)
+            except MemoryAccessError:  # behind the end of the file that is mapped there
+                return None
 
     def _compile_now(self, pc: int) -> None:
         from vmjit.errors import CompileError
