@@ -104,7 +104,7 @@ def test_command(command: Command, sysroot: Path, under_qemu: Run, environment: 
 
 def test_a_program_without_its_linker_says_where_it_is_looked_for(sysroot: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "vmjit", "run", "-L", str(tmp_path), str(sysroot / "usr/bin/true")]
-    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     linker = f"{tmp_path}/lib/ld-linux-riscv64-lp64d.so.1"
     assert run.returncode == 126
     assert run.stderr == f"vmjit: {linker}: not found; give the folder that has it by -L\n"
