@@ -1,5 +1,6 @@
 // Signals between threads: to a thread and to the process, with masks of each thread, queued ones that one of them waits
-// for, and calls that go on after a handler.
+// for, and calls that go on after a handler. How many of those to others arrive is nobody's promise: while one waits, the
+// next of the same number are merged with it.
 // link: -pthread
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -90,6 +91,6 @@ int main(void) {
     sem_post(&never);
     pthread_join(thread, NULL);
     printf("own %d, others' %s, process %s, queued %ld, wrong %d\n", handled[SIGUSR1],
-           handled[SIGUSR2] >= 20 ? "yes" : "no", handled[SIGWINCH] ? "yes" : "no", (long)received, wrong);
+           handled[SIGUSR2] ? "yes" : "no", handled[SIGWINCH] ? "yes" : "no", (long)received, wrong);
     return 0;
 }
