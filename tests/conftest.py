@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from stages import Stage
 
 # What a shell's background and nohup ignore, what tests start would ignore, too.
-for _number, _action in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+for _number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
     if signal.getsignal(_number) == signal.SIG_IGN:
-        signal.signal(_number, _action)
+        signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
 GOLDEN = Path(__file__).parent / "golden"
 ARROW = "=>\n"

@@ -24,7 +24,7 @@ LIMIT = 1 << 38  # guest addresses end here
 CONSTANTS = 512  # where loop() keeps its constants, from CODE on
 SECONDS = 30
 # Rounds after which a tier has compiled a loop.
-HOT = {"reference": 20, "interpreter": 20, "jit": 300, "auto": 5000, "tlb": 5000}
+HOT = {"reference": 20, "interpreter": 20, "copies": 300, "jit": 300, "auto": 5000, "tlb": 5000}
 
 Segment = tuple[int, int, bytes, int]  # address, flags, contents, size in memory
 Save = Callable[[bytes], Path]
