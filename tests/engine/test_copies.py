@@ -13,6 +13,7 @@ from vmjit.engine import copies as copies_module
 from vmjit.engine.copies import Copies
 from vmjit.engine.hart import Hart, Stop, Tier
 from vmjit.engine.stencils import Stencils
+from vmjit.errors import CompileError
 from vmjit.ir.exits import ExitReason
 from vmjit.ir.layout import HANDLERS_SIZE, INTERPRETER_SIZE
 from vmjit.jit.blob import Blob
@@ -145,6 +146,27 @@ def test_without_stencils_the_interpreter_goes_on() -> None:
         assert hart.run().reason is ExitReason.SYSCALL
         assert not copies_of(hart).made and len(hart.counters.failures) == 1
         assert "stencils 0: not a blob" in hart.counters.failures[0]
+
+
+def test_stencils_without_room_or_worker_leave_the_interpreter() -> None:
+    """What the worker says, and what the arena has no room for, are failures that are counted."""
+
+    def failures_of(hart: Hart) -> list[str]:
+        set_registers(hart, x10=DATA)
+        assert hart.run().reason is ExitReason.SYSCALL
+        assert not copies_of(hart).made
+        return hart.counters.failures
+
+    with harts(assemble(LOOP + "ecall", CODE, "riscv64"), Tier.COPIES, guest="riscv64") as hart:
+        hart.native._used = HANDLERS_SIZE - 64
+        assert "the interpreter would have" in failures_of(hart)[0]
+    with harts(assemble(LOOP + "ecall", CODE, "riscv64"), Tier.COPIES, guest="riscv64") as hart:
+
+        def refuse(request: tuple[object, ...]) -> object:
+            raise CompileError("no worker")
+
+        hart.service.wait = refuse  # type: ignore[method-assign, assignment]
+        assert failures_of(hart) == ["stencils 0: no worker"]
 
 
 def test_auto_copies_until_there_is_a_region() -> None:

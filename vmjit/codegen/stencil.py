@@ -4,7 +4,7 @@ Compilation, OOPSLA 2021).
 A stencil does what the handler of its instruction does. Its operands are addresses of symbols that nobody defines, so
 the object file says where in the code they stand; that of a register is the place of the register in the state. The
 next instruction is the function `next`, which nobody defines either: it is the copy that follows. What rarely happens
-and has changed nothing yet is left to the handler, so that the copies of loads and stores end where the next begins.
+and has changed nothing yet is left to the handler, so copies of loads and stores are short.
 A stencil does not note which way a branch goes: the handler did when it was executed often enough to be copied.
 """
 
@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from vmjit.codegen.lower import CONVENTION, PARAMETERS, Handler, Lowering
+from vmjit.codegen.runtime import tail
 from vmjit.ir.block import Block, Region, Terminator, Value
 from vmjit.ir.layout import SLOT_SCALE, WORD, Layout
 
@@ -74,10 +75,7 @@ def _declared(name: str) -> str:
 def _go() -> str:
     return f"""\
 define {CONVENTION} void @{GO}({PARAMETERS}) nounwind {{
-%offset = load volatile i64, ptr %slot, align 8
-%target = getelementptr i8, ptr %code, i64 %offset
-musttail call {CONVENTION} void %target(ptr %slot, ptr %state, ptr %memory, ptr %slots, ptr %code, i64 %instret)
-ret void
+{tail("%slot", "go")}
 }}"""
 
 

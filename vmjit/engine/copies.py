@@ -51,24 +51,23 @@ class Copies:
         self.rooms: dict[int, list[tuple[int, int]]] = {}  # guest page -> its chunks: offset, bytes in use
         self.made = self.instructions = 0
 
-    def add(self, group: int, stencils: Stencils | None) -> list[int]:
-        """Make the stencils of a group of handlers known, or that there will be none.
+    def add(self, stencils: Stencils) -> None:
+        """Make the stencils of a group of handlers known. ValueError if there is no room for what they refer to."""
+        origin = self.native.place_behind(stencils.code)
+        self.go = stencils.go
+        self.groups = self.native.groups_of_handlers()
+        for entries, stencil in stencils.made:
+            for entry in entries:
+                offset = self.native.handler_of(entry)
+                if offset in self.groups:
+                    (self.taken if stencil.jumps else self.stencils)[offset] = stencil
+                    self.origins[offset] = origin
 
-        Returns the addresses that waited. ValueError if there is no room for what the stencils refer to.
-        """
+    def settle(self, group: int) -> list[int]:
+        """There will be no more stencils of a group than there are; the addresses that waited, maybe for others too."""
         self.pending.discard(group)
         self.known.add(group)
         waiting, self.waiting = self.waiting, []
-        if stencils is not None:
-            origin = self.native.place_behind(stencils.code)
-            self.go = stencils.go
-            self.groups = self.native.groups_of_handlers()
-            for entries, stencil in stencils.made:
-                for entry in entries:
-                    offset = self.native.handler_of(entry)
-                    if offset in self.groups:
-                        (self.taken if stencil.jumps else self.stencils)[offset] = stencil
-                        self.origins[offset] = origin
         return waiting
 
     def forget_asked(self) -> None:

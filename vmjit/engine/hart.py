@@ -603,6 +603,7 @@ class Hart:
                 from vmjit.engine.copies import Copies
 
                 self.shared.copies = Copies(self.native)
+                self.regions.forgotten = self.shared.copies.forget
             group = self.shared.copies.copy(pc)
         if group is None:
             return
@@ -611,10 +612,18 @@ class Hart:
         if found is not None:
             self._take_stencils(group, True, found.to_bytes())
         elif self.sync:
-            self._take_stencils(group, True, self.service.wait(request))
+            self._wait_for_stencils(group)
         else:
             done = partial(self._take_stencils, group)
             self.service.submit(request, lambda: request, done, first=True)
+
+    def _wait_for_stencils(self, group: int) -> None:
+        from vmjit.errors import CompileError
+
+        try:
+            self._take_stencils(group, True, self.service.wait(("stencils", group)))
+        except CompileError as error:
+            self._take_stencils(group, False, str(error))
 
     def _take_stencils(self, group: int, worked: bool, result: Any) -> None:
         """The stencils of a group of handlers, or why there are none."""
@@ -622,15 +631,15 @@ class Hart:
 
         copies = self.shared.copies
         assert copies is not None
-        found = None
         try:
             if not worked:
                 raise ValueError(result)
-            found = Stencils.from_blob(Blob.from_bytes(result))
+            with self.regions.lock:
+                copies.add(Stencils.from_blob(Blob.from_bytes(result)))
         except ValueError as error:
             self.counters.failures.append(f"stencils {group}: {error}")
         with self.regions.lock:
-            waiting = copies.add(group, found)
+            waiting = copies.settle(group)
         for pc in waiting:
             self._copy(pc)
 
@@ -894,9 +903,6 @@ class Hart:
         if self.shared.awaited:
             self.shared.mapped.append((start, size))
         self.regions.invalidate(start, size)
-        if self.shared.copies is not None:
-            with self.regions.lock:
-                self.shared.copies.forget(start, size)
         self.forget_asked()
         self.native.set_heat(self._threshold)
         self._forget_traces()

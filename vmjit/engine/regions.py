@@ -11,7 +11,7 @@ from vmjit.errors import InternalError
 from vmjit.ir.layout import INTERPRETER_SIZE, LINE_BIAS, PAGE_BITS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from vmjit.engine.cache import Ranges, Region
     from vmjit.engine.native import Native
@@ -46,6 +46,7 @@ class Regions:
         self.lock = RLock()
         self.by_offset: dict[int, Placed] = {}
         self.by_page: dict[int, set[int]] = {}
+        self.forgotten: Callable[[int, int], None] | None = None  # told of whole pages whose slots were cleared
         self.epoch = 0  # advances whenever code changes
         self.is_full = False
 
@@ -131,6 +132,8 @@ class Regions:
                     for offset in tuple(self.by_page.get(page, ())):
                         self._drop(self.by_offset[offset])
             self.native.forget(start, size)
+            if self.forgotten is not None:
+                self.forgotten(start, size)
 
     def clear(self) -> None:
         """Drop all regions."""
