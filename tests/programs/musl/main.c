@@ -1,7 +1,8 @@
 // A program on the musl C library: threads with locks and variables of their own, formatting, regular expressions, fork.
 // `static` and `dynamic` next to it were made from it with Debian's riscv64 packages musl and musl-dev (1.2.5-3):
 // compiled with -O2 -nostdinc -isystem .../include/riscv64-linux-musl -fno-stack-protector, linked with crt1.o (Scrt1.o
-// and -pie -dynamic-linker /lib/ld-musl-riscv64.so.1), crti.o, libc.a (libc.so), libgcc and crtn.o, and stripped.
+// and -pie -dynamic-linker /lib/ld-musl-riscv64.so.1), crti.o, libc.a (-L.../lib/riscv64-linux-musl -lc: libc.so has no
+// name of its own, and given by its path it would be looked for there), libgcc and crtn.o, and stripped.
 #include <math.h>
 #include <pthread.h>
 #include <regex.h>
