@@ -15,6 +15,7 @@
         VerifyError           IR that breaks an invariant
         MismatchError         two executions of the same code differ
         CompileError          LLVM refused a module
+          WorkerError         the process that compiles cannot be started
 
 What a guest program does wrong while it runs is never an exception: it is an exit reason or a guest signal.
 """
@@ -78,3 +79,7 @@ class MismatchError(InternalError):
 
 class CompileError(InternalError):
     """LLVM refused a module."""
+
+
+class WorkerError(CompileError):
+    """The process that compiles cannot be started; the message says why. The host's doing, and no defect."""

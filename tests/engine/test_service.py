@@ -21,7 +21,7 @@ from vmjit.engine import service as service_module
 from vmjit.engine.cache import Cache, Region, interpreter_key, variant
 from vmjit.engine.hart import Hart, Stop, Tier
 from vmjit.engine.service import LOWEST_FD, MOST_WORKERS, Service
-from vmjit.errors import CompileError
+from vmjit.errors import CompileError, WorkerError
 from vmjit.ir.exits import ExitReason
 from vmjit.jit.blob import Blob
 
@@ -322,7 +322,7 @@ def test_a_child_that_cannot_be_started(started: Started, reason: str, monkeypat
             raise RuntimeError("can't start new thread")
 
         monkeypatch.setattr("vmjit.engine.interrupts.start_new_thread", no_thread)
-    with pytest.raises(CompileError, match=f"the compile worker cannot be started: {reason}"):
+    with pytest.raises(WorkerError, match=f"the compile worker cannot be started: .*: {reason}"):
         service.wait(("interpreter",))
     assert service.started == MOST_WORKERS and not started.pids and os.listdir("/proc/self/fd") == fds
 

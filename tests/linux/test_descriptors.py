@@ -1,6 +1,7 @@
 import errno
 import fcntl
 import os
+import socket
 import struct
 from pathlib import Path
 
@@ -132,6 +133,37 @@ def test_ioctl_elsewhere(guest: Guest) -> None:
     assert not os.get_inheritable(reader)
     os.close(reader)
     os.close(writer)
+
+
+def test_ioctl_on_interfaces(guest: Guest) -> None:
+    with socket.socket() as some:
+        request = guest.put(struct.pack("<16s24x", b"lo"))
+        assert guest.call("ioctl", some.fileno(), 0x8933, request) == 0  # SIOCGIFINDEX
+        assert ints(guest, request + 16, 1) == (socket.if_nametoindex("lo"),)
+        guest.memory.write(request, bytes(16))
+        assert guest.call("ioctl", some.fileno(), 0x8910, request) == 0  # SIOCGIFNAME
+        assert guest.memory.read(request, 16).rstrip(b"\0") == b"lo"
+        guest.memory.write(request, b"nowhere\0")
+        assert guest.call("ioctl", some.fileno(), 0x8933, request) == -errno.ENODEV
+        assert guest.call("ioctl", some.fileno(), 0x8933, UNMAPPED) == -errno.EFAULT
+
+
+def test_list_of_interfaces(guest: Guest) -> None:
+    with socket.socket() as some:
+        known = guest.put(struct.pack("<i4xQ", 0, 0))
+        assert guest.call("ioctl", some.fileno(), 0x8912, known) == 0
+        (size,) = ints(guest, known, 1)
+        assert size >= 40 and size % 40 == 0
+        room = guest.space(size)
+        guest.memory.write(known, struct.pack("<i4xQ", size, room))
+        assert guest.call("ioctl", some.fileno(), 0x8912, known) == 0
+        listed = guest.memory.read(room, ints(guest, known, 1)[0])
+        assert b"lo" in [listed[at : at + 16].rstrip(b"\0") for at in range(0, len(listed), 40)]
+        guest.memory.write(known, struct.pack("<i4xQ", 1 << 30, UNMAPPED))
+        assert guest.call("ioctl", some.fileno(), 0x8912, known) == -errno.EFAULT
+        guest.memory.write(known, struct.pack("<i4xQ", -1, room))
+        assert guest.call("ioctl", some.fileno(), 0x8912, known) == 0
+        assert ints(guest, known, 1) == (0,)
 
 
 def test_synchronising(guest: Guest) -> None:

@@ -64,6 +64,12 @@ def test_the_processor_is_the_hosts(guest: Guest) -> None:
     assert guest.call("getcpu", at, UNMAPPED, 0) == -errno.EFAULT
 
 
+def test_names_are_the_hosts(guest: Guest) -> None:
+    name = guest.put(os.uname().nodename.encode())
+    assert guest.call("sethostname", name, len(os.uname().nodename)) == -errno.EPERM
+    assert guest.call("setdomainname", name, 1) == -errno.EPERM
+
+
 def test_uname_is_riscv(guest: Guest) -> None:
     at = guest.space(390)
     assert guest.call("uname", at) == 0

@@ -1,3 +1,4 @@
+import errno
 import os
 from pathlib import Path
 
@@ -36,6 +37,18 @@ def test_absolute_paths_are_tried_below_the_sysroot(guest: Guest, sysroot: Path,
     assert int.from_bytes(guest.memory.read(at + 16, 4), "little") & 0o170000 == 0o120000
     assert guest.call("readlinkat", CWD, b"/etc/absolute", at, 100) == len("/etc/passwd")
     assert guest.call("openat", CWD, b"/etc/loop", 0) < 0
+
+
+def test_the_root_is_its_own_parent(guest: Guest, sysroot: Path, tmp_path: Path) -> None:
+    (tmp_path / "above").write_bytes(b"above the sysroot")
+    assert contents(guest, b"/.././../etc/passwd") == b"inside"
+    assert guest.call("openat", CWD, b"/../above", 0) == -errno.ENOENT
+    found = []
+    for path in (b"/", b"/..", b"/."):
+        at = guest.space(128)
+        assert guest.call("newfstatat", CWD, path, at, 0x100) == 0
+        found.append(int.from_bytes(guest.memory.read(at + 8, 8), "little"))
+    assert found == [os.stat(sysroot).st_ino] * 3
 
 
 def test_proc_self_exe_is_the_guest(guest: Guest) -> None:

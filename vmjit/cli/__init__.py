@@ -13,7 +13,7 @@ from importlib import import_module
 
 from vmjit import __version__
 from vmjit.debug import wants_traceback
-from vmjit.errors import GuestError, SettingsError, UsageError
+from vmjit.errors import GuestError, SettingsError, UsageError, WorkerError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -108,6 +108,8 @@ def _judge(error: Exception) -> tuple[int, str]:
         return code, f"{name}: {error.strerror}"
     if isinstance(error, OSError) and error.strerror:
         return CANNOT_WRITE, error.strerror
+    if isinstance(error, WorkerError):
+        return INTERNAL, str(error)
     message = f"internal error: {type(error).__name__}: {error}; please report"
     # What the compile worker failed of names the variable itself.
     is_said = wants_traceback() or "VMJIT_TRACEBACK" in message

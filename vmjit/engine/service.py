@@ -24,7 +24,7 @@ from typing import Any
 
 from vmjit.engine.interrupts import start_thread
 from vmjit.engine.worker import ANSWER_SECONDS, is_answer, receive, send
-from vmjit.errors import CompileError
+from vmjit.errors import CompileError, WorkerError
 
 LOWEST_FD = 200  # above what guests redirect, below any usual limit of descriptors
 STDERR = 2
@@ -78,6 +78,7 @@ class Service:
         self.child: Child | None = None
         self.started = self.sent = 0
         self.failure: str | None = None
+        self.refused = ""  # why the last one could not be started
 
     def submit(self, key: Any, make: Make, done: Done, *, first: bool = False) -> None:
         """Have something compiled; `done` is called in a thread of the service, or here if that cannot be.
@@ -99,7 +100,7 @@ class Service:
                 self.waiting = {key: self.waiting.pop(key), **self.waiting}
 
     def wait(self, request: tuple[Any, ...]) -> Any:
-        """Have something compiled now, because the guest cannot go on without. Raises CompileError."""
+        """Have something compiled now, because the guest cannot go on without. Raises CompileError, WorkerError."""
         finished = allocate_lock()
         finished.acquire()
         answers: list[tuple[bool, Any]] = []
@@ -112,7 +113,7 @@ class Service:
         finished.acquire()
         worked, result = answers[0]
         if not worked:
-            raise CompileError(str(result))
+            raise (WorkerError if result == self.refused else CompileError)(str(result))
         return result
 
     def is_idle(self) -> bool:
@@ -163,7 +164,8 @@ class Service:
             try:
                 child = self.child or self._start()
             except OSError as error:
-                told += self._lost(f"the compile worker cannot be started: {error.strerror}")
+                self.refused = f"the compile worker cannot be started: {sys.executable}: {error.strerror}"
+                told += self._lost(self.refused)
                 continue
             try:
                 send(child.to, (request[0], self.sent, *request[1:]))

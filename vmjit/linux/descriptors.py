@@ -1,8 +1,10 @@
 """Calls on open descriptors that move no data (duplicate, close, control, lock), and calls that make descriptors."""
 
+import ctypes
 import fcntl
 import os
 from errno import EINVAL, ENOTTY, EPERM
+from struct import Struct
 
 from vmjit.errors import MemoryAccessError
 from vmjit.linux import host
@@ -33,7 +35,7 @@ PLAIN_COMMANDS = frozenset(
 LOCK_COMMANDS = frozenset((5, 6, 7, 36, 37, 38))  # F_GETLK SETLK SETLKW OFD_GETLK OFD_SETLK OFD_SETLKW
 OWNER_COMMANDS = {15: 8, 16: 8}  # F_SETOWN_EX GETOWN_EX: struct f_owner_ex
 
-IN, OUT = 1, 2
+IN, OUT, BOTH = 1, 2, 3
 # ioctl requests with a structure: its size, and which way it goes. Layouts are equal on all 64-bit Linux machines.
 STRUCTURE_REQUESTS = {
     0x5401: (36, OUT),  # TCGETS
@@ -57,7 +59,16 @@ STRUCTURE_REQUESTS = {
     0x40045431: (4, IN),  # TIOCSPTLCK
     0x80086601: (8, OUT),  # FS_IOC_GETFLAGS
     0x4020940D: (32, IN),  # FICLONERANGE
+    0x8905: (4, OUT),  # SIOCATMARK
+    **dict.fromkeys(
+        # SIOCGIFNAME GIFFLAGS GIFADDR GIFDSTADDR GIFBRDADDR GIFNETMASK GIFMETRIC GIFMTU GIFHWADDR GIFINDEX GIFTXQLEN
+        (0x8910, 0x8913, 0x8915, 0x8917, 0x8919, 0x891B, 0x891D, 0x8921, 0x8927, 0x8933, 0x8942),
+        (40, BOTH),  # struct ifreq
+    ),
 }
+SIOCGIFCONF = 0x8912
+IFCONF = Struct("<i4xQ")
+MOST_INTERFACES_SIZE = 40 << 10  # a thousand
 # ioctl requests whose argument is a number or nothing.
 PLAIN_REQUESTS = frozenset(
     (
@@ -154,14 +165,28 @@ def signed(argument: int) -> int:
 def sys_ioctl(process: "Process", fd: int, request: int, argument: int) -> int:
     if request in PLAIN_REQUESTS:
         return process.interruptible("ioctl", fd, request, signed(argument))
+    if request == SIOCGIFCONF:
+        return list_interfaces(process, fd, argument)
     size, direction = STRUCTURE_REQUESTS.get(request, (0, 0))
     if not size:
         os.fstat(fd)
         raise SyscallError(ENOTTY)
-    contents = process.memory.read(argument, size) if direction == IN else bytes(size)
+    contents = process.memory.read(argument, size) if direction & IN else bytes(size)
     contents = fcntl.ioctl(fd, request, contents)
-    if direction == OUT:
+    if direction & OUT:
         process.memory.write(argument, contents)
+    return 0
+
+
+def list_interfaces(process: "Process", fd: int, address: int) -> int:
+    """SIOCGIFCONF: netdevice(7). Without a buffer it tells the size of one for all."""
+    size, to = IFCONF.unpack(process.memory.read(address, IFCONF.size))
+    found = host.zeroed(min(max(size, 0), MOST_INTERFACES_SIZE)) if to else None
+    told = IFCONF.pack(len(found or b""), ctypes.addressof(found) if found is not None else 0)
+    size, _ = IFCONF.unpack(fcntl.ioctl(fd, SIOCGIFCONF, told))
+    if found is not None:
+        process.memory.write(to, found.raw[:size])
+    process.memory.write(address, INT.pack(size))
     return 0
 
 

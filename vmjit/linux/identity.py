@@ -310,6 +310,15 @@ def sys_setrlimit(process: "Process", resource: int, address: int) -> int:
 # Names and the system.
 
 
+def not_permitted(_process: "Process", *_arguments: int) -> int:
+    """Setting the host's names is refused, even to root."""
+    raise SyscallError(EPERM)
+
+
+register("sethostname", "address size", not_permitted, lacks="always EPERM")
+register("setdomainname", "address size", not_permitted, lacks="always EPERM")
+
+
 @syscall("address")
 def sys_uname(process: "Process", address: int) -> int:
     node = os.fsencode(os.uname().nodename)[:64]

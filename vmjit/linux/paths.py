@@ -24,6 +24,7 @@ def below_sysroot(sysroot: bytes, path: bytes, follow: bool) -> bytes:
     if path.startswith(HOST_FOLDERS) and b"/" + path.split(b"/", 2)[1] in HOST_FOLDERS:
         return path
     for _ in range(MAX_LINKS):
+        path = from_root(path)
         candidate = sysroot + path
         try:
             mode = os.lstat(candidate).st_mode
@@ -36,6 +37,13 @@ def below_sysroot(sysroot: bytes, path: bytes, follow: bool) -> bytes:
             return candidate
         path = target
     return sysroot + path
+
+
+def from_root(path: bytes) -> bytes:
+    """The path without .. at its start: the root is its own parent, a sysroot is not."""
+    while path.startswith((b"/../", b"/./")):
+        path = path[path.index(b"/", 1) :]
+    return b"/" if path in (b"/..", b"/.") else path
 
 
 def in_sysroot(sysroot: str, path: str) -> str:
