@@ -18,6 +18,7 @@ from machines import (
 )
 
 from vmjit.codegen.lower import Handler, lower_handler, lower_region
+from vmjit.codegen.stencil import Hole, lower_stencil, module, ways
 from vmjit.engine.cache import Region as Compiled
 from vmjit.engine.compile import LLVM_PASSES
 from vmjit.engine.formation import Former, Plan
@@ -108,6 +109,29 @@ def translated(header: Header, before: str) -> str:
 
 def handler(header: Header, before: str) -> str:
     """handler/: an instruction in assembly; the IR of its interpreter handler, then the LLVM text."""
+    region, its = handled(header, before)
+    shown = str(region)
+    lowered = lower_handler(region, guest_named(header["guest"]).layout, "handler", its)
+    Compiler().compile(lowered, LLVM_PASSES, verify=True)
+    return f"{shown}\n{lowered}"
+
+
+def stencil(header: Header, before: str) -> str:
+    """stencil/: an instruction in assembly; the LLVM text of its stencils."""
+    layout = guest_named(header["guest"]).layout
+    region, its = handled(header, before)
+    texts: list[str] = []
+    holes: set[Hole] = set()
+    for way in ways(region):
+        lowered, found = lower_stencil(region, layout, way or "plain", its, counts=False, way=way)
+        texts.append(lowered)
+        holes |= found
+    Compiler().compile_open(module(texts, holes, layout))
+    return "\n".join(texts)
+
+
+def handled(header: Header, before: str) -> tuple[Region, Handler]:
+    """What an instruction's handler is made from."""
     guest = guest_named(header["guest"])
     word = int.from_bytes(instructions_of(header["guest"]).assemble(before.strip(), CODE), "little")
     found = guest.decode_table.decode(lambda at, size: word, CODE)
@@ -116,10 +140,7 @@ def handler(header: Header, before: str) -> str:
     structural = {name: value for name, value in fields.items() if base.operands[name].structural is not None}
     region = access.run(trace_handler(base, structural, found.size, guest.layout))
     verify_or_raise(region, after="trace_handler")
-    shown = str(region)
-    lowered = lower_handler(region, guest.layout, "handler", Handler(places_of(base), found.size))
-    Compiler().compile(lowered, LLVM_PASSES, verify=True)
-    return f"{shown}\n{lowered}"
+    return region, Handler(places_of(base), found.size)
 
 
 def lowered(header: Header, before: str) -> str:
@@ -226,6 +247,7 @@ STAGES: dict[str, Stage] = {
     "decode": decoded,
     "translate": translated,
     "handler": handler,
+    "stencil": stencil,
     "lower": lowered,
     "run": run,
 }

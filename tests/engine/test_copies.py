@@ -9,8 +9,9 @@ from contextlib import contextmanager
 import pytest
 from machines import CODE, DATA, PAGE, Here, assemble, harts, registers, set_registers, worker_for
 
+from vmjit.codegen.ways import PLAIN
 from vmjit.engine import copies as copies_module
-from vmjit.engine.copies import Copies
+from vmjit.engine.copies import LONGEST, Copies
 from vmjit.engine.hart import Hart, Stop, Tier
 from vmjit.engine.stencils import Stencils
 from vmjit.errors import CompileError
@@ -67,6 +68,54 @@ def test_a_fault_in_a_copy_is_exact() -> None:
         assert (stop.reason, stop.pc, stop.argument) == (ExitReason.FAULT, CODE + 8, DATA + PAGE)
         assert registers(hart)["x5"] == 6
         assert registers(hart)["instret"] == 1 + 4 * 4 + 1
+
+
+def test_a_fault_behind_a_followed_branch_is_exact() -> None:
+    """What is in between is in no copy, so places in the copy's code do not lie as far apart as the instructions."""
+    text = """\
+again:
+addi t0, t0, 1
+jal zero, @on
+addi t3, t3, 1
+addi t3, t3, 1
+on:
+add t1, t1, t0
+ld t2, 0(a0)
+sd t0, 8(a0)
+addi a0, a0, 1024
+beq zero, zero, @again"""
+    for tier in (Tier.INTERPRETER, Tier.COPIES):
+        with harts(assemble(text, CODE, "riscv64"), tier, guest="riscv64") as hart:
+            set_registers(hart, x10=DATA)
+            stop = hart.run()
+            assert is_copied(hart, CODE) == (tier is Tier.COPIES)
+            assert (stop.reason, stop.pc, stop.argument) == (ExitReason.FAULT, CODE + 20, DATA + PAGE)
+            assert registers(hart)["instret"] == 4 * 7 + 3
+
+
+def test_a_misaligned_atomic_in_a_copy_is_exact() -> None:
+    text = "again:\naddi t0, t0, 1\namoadd.d t1, t0, (a0)\nadd a0, a0, a1\njal zero, @again"
+    with copying(text, x10=DATA, x11=8) as hart:
+        hart.set_limit(200)
+        hart.run()
+        assert is_copied(hart, CODE)
+        set_registers(hart, x11=4)
+        hart.set_limit(1 << 62)
+        before = registers(hart)
+        stop = hart.run()
+        after = registers(hart)
+        assert (stop.reason, stop.pc, stop.argument) == (ExitReason.MISALIGNED, CODE + 4, before["x10"] + 4)
+        assert after["x10"] == before["x10"] + 4 and after["x5"] == before["x5"] + 2
+        assert after["instret"] == before["instret"] + 4 + 1
+
+
+def test_what_follows_a_long_copy_is_copied_too() -> None:
+    """No jump leads there."""
+    many = "\n".join(["addi t1, t1, 1"] * (LONGEST + 10))
+    with copying(f"addi t0, zero, 20\nagain:\n{many}\naddi t0, t0, -1\nbne t0, zero, @again\necall") as hart:
+        assert hart.run().reason is ExitReason.SYSCALL
+        assert registers(hart)["x6"] == 20 * (LONGEST + 10)
+        assert is_copied(hart, AGAIN) and is_copied(hart, AGAIN + 4 * LONGEST)
 
 
 def test_the_instruction_limit_stops_a_copied_loop() -> None:
@@ -190,10 +239,11 @@ def test_stencils_read_back() -> None:
     data = worker_for("riscv64").stencils(0)
     stencils = Stencils.from_blob(Blob.from_bytes(data))
     assert stencils.to_blob().to_bytes() == data
-    assert stencils.go and len(stencils.made) > 50
+    assert stencils.begin.code and stencils.go.code and len(stencils.made) > 50
     for entries, stencil in stencils.made:
-        assert entries and stencil.code and stencil.size in (2, 4)
-        assert stencil.follows or stencil.jumps is None
+        assert entries and stencil.size in (2, 4)
+        assert stencil.follows or stencil.way == PLAIN
+        assert bool(stencil.main.sides) == bool(stencil.side.code)
 
 
 @pytest.mark.parametrize("damage", [{}, {"table": 5}, {"table": 1 << 40}])

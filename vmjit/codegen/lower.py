@@ -102,6 +102,9 @@ class Way:
 class Lowering:
     """Writes one function."""
 
+    parameters = PARAMETERS
+    attributes = "nounwind"  # of the function
+
     def __init__(
         self,
         region: Region,
@@ -133,8 +136,9 @@ class Lowering:
 
     def text(self) -> str:
         region = self.region
-        strict = " strictfp" if self.strict else ""
-        debug = " !dbg !3" if self.debug is not None else ""
+        attributes = self.attributes
+        attributes += " strictfp" if self.strict else ""
+        attributes += " !dbg !3" if self.debug is not None else ""
         bodies = {block: self.block(block) for block in region.blocks}
         self.lines = []
         self.label = "enter"
@@ -142,12 +146,12 @@ class Lowering:
         self.location = ""
         self.prologue()
         parts = [
-            f"define {CONVENTION} void @{self.name}({PARAMETERS}) nounwind{strict}{debug} {{\nenter:",
+            f"define {CONVENTION} void @{self.name}({self.parameters}) {attributes} {{\nenter:",
             *self.lines,
         ]
         incoming = self.incoming(bodies)
-        for block in region.blocks:
-            parts.append(f"{_label(block)}:")
+        for block in self.ordered(region.blocks):
+            parts.append(f"{label_of(block)}:")
             parts += self.phis(block, incoming[block])
             parts += bodies[block][0]
         self.lines = []
@@ -157,24 +161,28 @@ class Lowering:
         parts.append("}\n")
         return "\n".join(parts)
 
+    def ordered(self, blocks: list[Block]) -> list[Block]:
+        """The order of the text."""
+        return blocks
+
     def prologue(self) -> None:
         """Go to the block that executes from the slot."""
         if self.handler is None:
             self.require_time_first()
         first, entries = self.region.blocks[0], self.region.entries
         if all(block is first for block in entries.values()):
-            self.emit(f"br label %{_label(first)}")
+            self.emit(f"br label %{label_of(first)}")
             return
         self.emit("%enter.a = ptrtoint ptr %slot to i64")
         self.emit("%enter.b = ptrtoint ptr %slots to i64")
         self.emit("%enter.c = sub i64 %enter.a, %enter.b")
-        cases = " ".join(f"i64 {pc * SLOT_SCALE}, label %{_label(block)}" for pc, block in entries.items())
-        self.emit(f"switch i64 %enter.c, label %{_label(first)} [ {cases} ]")
+        cases = " ".join(f"i64 {pc * SLOT_SCALE}, label %{label_of(block)}" for pc, block in entries.items())
+        self.emit(f"switch i64 %enter.c, label %{label_of(first)} [ {cases} ]")
 
     def block(self, block: Block) -> tuple[list[str], str, dict[int, str]]:
         """Lines of a block, the label it ends in, and for edges that need one the label of their own block."""
         self.lines = []
-        self.label = _label(block)
+        self.label = label_of(block)
         self.instret = "%instret"
         self.location = ""
         ops = block.ops
@@ -350,14 +358,17 @@ class Lowering:
         beyond another.
         """
         if self.handler is not None:
-            place = self.state("access_slot")
-            self.emit(f"store volatile ptr %slot, ptr {place}, align 8")
-            self.put("access_instret", self.instret, volatile=True)
+            self.note_access()
         if self.debug is not None and value.pc is not None:
             self.location = self.debug.attachment(value.pc)
         pointer = self.fresh()
         self.emit(f"{pointer} = getelementptr i8, ptr %memory, i64 {self.use(value.args[0])}")
         return pointer
+
+    def note_access(self) -> None:
+        place = self.state("access_slot")
+        self.emit(f"store volatile ptr %slot, ptr {place}, align 8")
+        self.put("access_instret", self.instret, volatile=True)
 
     def op_translate(self, value: Value, outside: str | None = None) -> None:
         """Leave to `outside`, if it is given, where there is no translation."""
@@ -377,8 +388,8 @@ class Lowering:
     def translate_or(self, value: Value, end: Terminator) -> dict[int, str]:
         """A translation and the branch on whether there is one, which is known where it was found."""
         then, outside = end.edges
-        self.op_translate(value, _label(outside.block))
-        self.emit(f"br label %{_label(then.block)}")
+        self.op_translate(value, label_of(outside.block))
+        self.emit(f"br label %{label_of(then.block)}")
         return {1: f"{self.label.removesuffix('.done')}.miss"}
 
     def op_load(self, value: Value) -> None:
@@ -471,7 +482,7 @@ class Lowering:
         labels = []
         seen: set[Block] = set()
         for index, edge in enumerate(end.edges):
-            label = _label(edge.block)
+            label = label_of(edge.block)
             if edge.block in seen and edge.block.params:
                 label = own[index] = f"{self.label}.e{index}"
             seen.add(edge.block)
@@ -487,7 +498,7 @@ class Lowering:
             self.emit(f"switch {type} {self.use(end.args[0])}, label %{labels[-1]} [ {cases} ]")
         last = self.label
         for index, label in own.items():
-            self.emit(f"{label}:\nbr label %{_label(end.edges[index].block)}")
+            self.emit(f"{label}:\nbr label %{label_of(end.edges[index].block)}")
         self.label = last
         return own
 
@@ -723,7 +734,7 @@ def _is_loaded(value: Value) -> bool:
     return value.op.name == "load"
 
 
-def _label(block: Block) -> str:
+def label_of(block: Block) -> str:
     """Labels and values share one name space in LLVM."""
     return f"b.{block.name}"
 
@@ -766,6 +777,7 @@ __all__ = [
     "Handler",
     "Lowering",
     "Place",
+    "label_of",
     "lower_handler",
     "lower_operations",
     "lower_region",

@@ -38,7 +38,7 @@ from vmjit.engine.regions import Regions
 from vmjit.engine.state import FOREVER, State
 from vmjit.errors import MemoryAccessError, SettingsError
 from vmjit.ir.exits import ExitReason
-from vmjit.ir.layout import ADDRESS_BITS, INTERPRETER_SIZE, PAGE_BITS, SLOT_SCALE
+from vmjit.ir.layout import ADDRESS_BITS, HANDLERS_SIZE, INTERPRETER_SIZE, PAGE_BITS, SLOT_SCALE
 from vmjit.jit.blob import Blob
 from vmjit.memory.address_space import EXECUTE, PAGE_SIZE, WRITE, AddressSpace
 
@@ -550,11 +550,14 @@ class Hart:
             return Stop(ExitReason.SYSCALL, words[self._pc], 0)
         in_region = code >= INTERPRETER_SIZE
         if in_region:
-            pc = self.regions.pc_at(code)
+            pc, before = self.regions.pc_at(code), 0
         else:
-            pc = (words[self._access_slot] - self.native.slots.base) // SLOT_SCALE
+            pc, before = (words[self._access_slot] - self.native.slots.base) // SLOT_SCALE, 0
+            if code >= HANDLERS_SIZE and self.shared.copies is not None:
+                ahead, before = self.shared.copies.place_of(code)
+                pc += ahead
         if self.shared.precise or not in_region:
-            words[self._instret] = words[layout.word("access_instret")]
+            words[self._instret] = words[layout.word("access_instret")] + before
         self.state.left()
         return Stop(ExitReason.FAULT, pc, address % (1 << 64), number)
 

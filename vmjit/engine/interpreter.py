@@ -14,7 +14,7 @@ from typing import NamedTuple
 from vmjit.codegen.lower import CONVENTION, PARAMETERS, Handler, Place, lower_handler, lower_operations
 from vmjit.codegen.native import why_not_native
 from vmjit.codegen.runtime import leave, pc_of_slot, put, runtime, tail, word
-from vmjit.codegen.stencil import Hole, lower_stencil, module, taken_field
+from vmjit.codegen.stencil import Hole, lower_stencil, module, taken_field, ways
 from vmjit.codegen.tlb import fetched
 from vmjit.codegen.walk import refill
 from vmjit.debug import Settings
@@ -123,13 +123,16 @@ class Interpreter:
             if traced is None:
                 continue
             region, handler = traced
-            for taken in dict.fromkeys(("", taken_field(region))):
+            accesses = any(
+                value.op.reads_memory or value.op.writes_memory for block in region.blocks for value in block.ops
+            )
+            for way in ways(region):
                 name = f"h{len(texts)}"
-                text, found = lower_stencil(region, self.layout, name, handler, self.settings.counts_hits, taken)
+                text, found = lower_stencil(region, self.layout, name, handler, self.settings.counts_hits, way)
                 texts.append(text)
                 holes |= found
-                sources[name] = Source(tuple(its), served.size, handler.places, taken)
-        return module(texts, holes), sources, holes
+                sources[name] = Source(tuple(its), way, served.size, handler.places, accesses, taken_field(region))
+        return module(texts, holes, self.layout), sources, holes
 
     def _group(self, served: Served | None) -> Group | None:
         """None for what is in the core."""
