@@ -33,6 +33,7 @@ from vmjit.engine.cache import (
     variant,
 )
 from vmjit.engine.interrupts import Interrupts
+from vmjit.engine.jumps import Jumps
 from vmjit.engine.native import Native
 from vmjit.engine.regions import Regions
 from vmjit.engine.state import FOREVER, State
@@ -168,6 +169,7 @@ class Hart:
         self.space = memory if isinstance(memory, AddressSpace) else memory.memory  # what native code reaches
         self.native = Native(guest.layout, self.space, self._interpreter(cache))
         self.regions = Regions(self.native)
+        self.jumps = Jumps(self.native, always_fresh=sync)
         self.written_code: dict[int, bytes] = {}  # page that is writable and executable -> content when first decoded
         self.decoded: set[int] = set()  # pages whose slots may be filled, where an MMU translates
         self.asked: set[int] = set()
@@ -715,12 +717,13 @@ class Hart:
 
         Code that jumps in the neighbourhood led to belongs to it, and what that led to.
         """
-        jumps = [] if self.tier is Tier.JIT else self.native.jumps()
+        jumps = {} if self.tier is Tier.JIT else self.jumps.by_page()
         pages = self._neighbours(pc)
         for _ in range(CALL_DEPTH):
-            for site, target in jumps:
-                if site >> PAGE_BITS in pages and target >> PAGE_BITS not in pages and len(pages) < MOST_PAGES:
-                    pages |= self._neighbours(target)
+            for page in sorted(pages, key=lambda page: abs(page - (pc >> PAGE_BITS))):
+                for _, target in jumps.get(page, ()):
+                    if target >> PAGE_BITS not in pages and len(pages) < MOST_PAGES:
+                        pages |= self._neighbours(target)
         chunks = []
         for page in sorted(pages):
             start = page << PAGE_BITS
@@ -729,7 +732,7 @@ class Hart:
             text = self._code(start, PAGE_SIZE)
             if text is not None:
                 chunks.append((page, text, executed, ways))
-        known = [jump for jump in jumps if jump[0] >> PAGE_BITS in pages]
+        known = [jump for page in sorted(pages) for jump in jumps.get(page, ())]
         return "region", pc, chunks, known, REGION_SIZE, self.shared.precise, entries, self.region_memory
 
     def _executed(self, page: int) -> bytes:

@@ -6,6 +6,7 @@ in the process of the guest. Messages are marshalled tuples with their size in f
 
 from __future__ import annotations
 
+import gc
 import marshal
 import os
 import signal
@@ -286,6 +287,10 @@ def serve(worker: Worker, source: int, target: int, patience: int = 0) -> None:
         "calls": worker.calls,
         "region": worker.region,
     }
+    # What a request leaves behind goes when it is answered. Left to itself Python would look for it again and again, and
+    # at all tables with it, which takes an eighth of the time.
+    gc.disable()
+    met: set[str] = set()
     while (request := receive(source)) is not None:
         if patience:
             signal.alarm(patience)
@@ -304,6 +309,10 @@ def serve(worker: Worker, source: int, target: int, patience: int = 0) -> None:
         if patience:
             signal.alarm(0)
         send(target, answer)
+        gc.collect()
+        if kind not in met:  # its tables stay
+            met.add(kind)
+            gc.freeze()
 
 
 def main(guest_name: str, cache_root: str, *, dump_settings: dict[str, Any]) -> None:
