@@ -441,6 +441,23 @@ def test_what_was_compiled_while_code_changed_is_dropped() -> None:
         assert hart.counters.regions == 1, "asked for again"
 
 
+def test_what_was_compiled_while_other_code_changed_is_kept() -> None:
+    with harts(assemble(ENDLESS), Tier.AUTO) as hart:
+        service = later(hart)
+        run_to(hart, 1000)
+        ((make, done),) = service.waiting
+        hart.code_changed(CODE + PAGE, PAGE)
+        assert CODE + 2 in hart.asked
+        made = service.worker.region(*make()[1:])
+        hart.code_changed(CODE + PAGE, PAGE)
+        done(True, made)
+        assert is_compiled(hart, CODE + 2)
+        hart.code_changed(CODE + PAGE, PAGE)
+        assert is_compiled(hart, CODE + 2) and CODE + 2 in hart.asked
+        hart.code_changed(CODE, PAGE)
+        assert not is_compiled(hart, CODE + 2) and CODE + 2 not in hart.asked
+
+
 def test_what_another_region_covers_by_its_turn_is_not_compiled() -> None:
     with harts(assemble("li r1, 1\nadd r2, r2, r1\nadd r3, r3, r1\nbnez r1, 0x10002"), Tier.AUTO) as hart:
         service = later(hart)

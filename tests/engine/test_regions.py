@@ -6,7 +6,7 @@ from machines import CODE, DATA, PAGE, MakeNative, assemble, request_for, worker
 
 from vmjit.engine.cache import Region
 from vmjit.engine.native import Native
-from vmjit.engine.regions import Placed, Regions
+from vmjit.engine.regions import MOST_CHANGES, Placed, Regions
 from vmjit.ir.exits import ExitReason
 from vmjit.ir.layout import INTERPRETER_SIZE
 from vmjit.jit.blob import Blob
@@ -156,6 +156,35 @@ def test_dropping_a_region_spares_a_later_one_in_its_slot(native_of: MakeNative)
     assert list(regions.by_offset.values()) == [later]
     # Forgetting a page clears the slot just before it too, but not this one.
     assert native.code_of(pc) == later.code
+
+
+def test_what_changed_since_an_epoch(native_of: MakeNative) -> None:
+    regions = Regions(native_of(b""))
+    ranges = ((CODE, CODE + 8), (CODE + PAGE, CODE + PAGE + 4))
+    began = regions.epoch
+    assert not regions.changed_since(began, ranges)
+    regions.invalidate(CODE + 2 * PAGE, PAGE)
+    assert not regions.changed_since(began, ranges)
+    regions.invalidate(CODE + PAGE, PAGE)
+    assert regions.changed_since(began, ranges) and not regions.changed_since(began, ranges[:1])
+    assert not regions.changed_since(regions.epoch, ranges)
+    after = regions.epoch
+    regions.clear()
+    assert regions.changed_since(after, ranges)
+    after = regions.epoch
+    regions.end()
+    assert regions.changed_since(after, ranges)
+
+
+def test_what_is_too_long_ago_counts_as_changed(native_of: MakeNative) -> None:
+    regions = Regions(native_of(b""))
+    began = regions.epoch
+    for _ in range(MOST_CHANGES):
+        regions.invalidate(CODE + PAGE, PAGE)
+    assert not regions.changed_since(began, ((CODE, CODE + 8),))
+    regions.invalidate(CODE + PAGE, PAGE)
+    assert regions.changed_since(began, ((CODE, CODE + 8),))
+    assert len(regions.changes) == MOST_CHANGES
 
 
 def test_clear(native_of: MakeNative) -> None:

@@ -67,6 +67,7 @@ AGAIN = 60000  # jumps until a target that was asked for is looked at again
 SLOT_WORD = 4  # bytes of Native.executed for each byte of code
 MOST_EXTENSIONS = 8  # of one region
 MOST_AWAITED = 500  # regions of libraries that did not come that are kept: some may have been replaced for good
+MOST_COOLED = 500  # counters that are restarted one by one, in 2 us each; all of them take 1 ms
 OWN = ("reference", "shadow")  # what a hart makes for itself when it is needed
 REGION_SIZE = 500  # instructions, 0.1 to 0.2 s of compile time in the background
 
@@ -678,7 +679,7 @@ class Hart:
 
         A region that the one asked for takes the place of is added to `replaced`.
         """
-        if self.regions.epoch != epoch:
+        if self.regions.changed_since(epoch, ((pc, pc + 1),)):
             return None
         covering = self.regions.covering(pc)
         if covering and pc not in self.covered:
@@ -765,8 +766,8 @@ class Hart:
         began = perf_counter()
         region = Region.from_bytes(data)
         with self.regions.lock:
-            if self.regions.epoch != epoch:
-                self.asked.discard(pc)
+            if self.regions.changed_since(epoch, region.ranges):
+                self._dismiss(pc)
                 return
             for host in replaced:
                 self._place(host.pc, region, epoch, instead=host)
@@ -787,10 +788,10 @@ class Hart:
         entries: tuple[int, ...] | None = None,
         instead: Placed | None = None,
     ) -> None:
-        """Place a region, unless code has changed since it was made of it or compared with it in this epoch."""
+        """Place a region, unless its code has changed since it was made of it or compared with it in this epoch."""
         with self.regions.lock:
-            if self.regions.epoch != epoch or self.shared.only_interprets:
-                self.asked.discard(pc)
+            if self.regions.changed_since(epoch, region.ranges) or self.shared.only_interprets:
+                self._dismiss(pc)
                 return
             placed = self.regions.place(pc, region, entries, instead)
         if placed is not None:
@@ -798,6 +799,11 @@ class Hart:
             self.counters.regions += 1
             self.counters.compiled_instructions += region.instructions
             self.counters.code_bytes += len(region.blob.code)
+
+    def _dismiss(self, pc: int) -> None:
+        """What came for it is of no use: it may be asked for again."""
+        self.asked.discard(pc)
+        self.native.cool(pc, self._threshold)
 
     def begin_as_child(self) -> None:
         """What was asked for will not come; the guest was forked."""
@@ -908,13 +914,26 @@ class Hart:
         start, size = _whole_pages(start, size)
         if self.shared.awaited:
             self.shared.mapped.append((start, size))
-        self.regions.invalidate(start, size)
-        self.forget_asked()
-        self.native.set_heat(self._threshold)
+        self._ask_again(start, start + size, self.regions.invalidate(start, size))
         self._forget_traces()
         for page in tuple(self.written_code):
             if start <= page << PAGE_BITS < start + size:
                 self.written_code.pop(page, None)
+
+    def _ask_again(self, start: int, end: int, went: list[Placed]) -> None:
+        """What was asked for in a range of code that changed, and in regions that went with it."""
+        spans = [(start, end), *[span for placed in went for span in placed.region.ranges]]
+        known = {*self.asked, *self.covered, *self.extended}
+        forgotten = {pc for pc in known if any(first <= pc < last for first, last in spans)}
+        self.asked -= forgotten
+        self.covered -= forgotten
+        for pc in forgotten:
+            self.extended.pop(pc, None)
+        if self.tier is Tier.COPIES or len(forgotten) > MOST_COOLED:  # nobody knows what was copied
+            self.native.set_heat(self._threshold)
+        else:
+            for pc in forgotten:
+                self.native.cool(pc, self._threshold)
 
     def _forget_traces(self) -> None:
         for reference in tuple(self.shared.references):
@@ -929,7 +948,7 @@ class Hart:
         """Give back the memory; the guest must not be running."""
         with self.regions.lock:
             self.shared.calls = None
-            self.regions.epoch += 1  # what is being compiled comes too late
+            self.regions.end()
         if self.tlb is not None:
             self.tlb.close()
         self.native.close()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vmjit.errors import InternalError
-from vmjit.ir.layout import INTERPRETER_SIZE, LINE_BIAS, PAGE_BITS
+from vmjit.ir.layout import ADDRESS_BITS, INTERPRETER_SIZE, LINE_BIAS, PAGE_BITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vmjit.engine.native import Native
 
 SYMBOL = "region"  # the function of a region's module
+MOST_CHANGES = 256  # that are known: what began before the earliest of them counts as changed
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Regions:
         self.by_page: dict[int, set[int]] = {}
         self.forgotten: Callable[[int, int], None] | None = None  # told of whole pages whose slots were cleared
         self.epoch = 0  # advances whenever code changes
+        self.changes: list[tuple[int, int, int]] = []  # the latest: the epoch that began with it, start and end
         self.is_full = False
 
     def place(
@@ -121,27 +123,49 @@ class Regions:
             raise InternalError(f"no region has code at {offset:#x} of the arena")
         return placed.pc_at(offset)
 
-    def invalidate(self, start: int, size: int) -> None:
-        """Forget everything made from a range of whole pages."""
+    def changed_since(self, epoch: int, ranges: Ranges) -> bool:
+        """Whether any of this code may have changed since an epoch, or all regions were dropped."""
+        with self.lock:
+            if epoch == self.epoch:
+                return False
+            if not self.changes or self.changes[0][0] > epoch + 1:
+                return True
+            later = [(start, end) for began, start, end in self.changes if began > epoch]
+            return any(a < end and start < b for a, b in ranges for start, end in later)
+
+    def _change(self, start: int, end: int) -> None:
+        self.epoch += 1
+        self.changes = [*self.changes[1 - MOST_CHANGES :], (self.epoch, start, end)]
+
+    def invalidate(self, start: int, size: int) -> list[Placed]:
+        """Forget everything made from a range of whole pages; the regions that went."""
+        went: list[Placed] = []
         with self.native.paused(), self.lock:
-            self.epoch += 1
+            self._change(start, start + size)
             first, last = start >> PAGE_BITS, (start + size - 1) >> PAGE_BITS
             pages = range(first, last + 1) if last - first < len(self.by_page) else list(self.by_page)
             for page in pages:
                 if first <= page <= last:
                     for offset in tuple(self.by_page.get(page, ())):
-                        self._drop(self.by_offset[offset])
+                        went.append(self.by_offset[offset])
+                        self._drop(went[-1])
             self.native.forget(start, size)
             if self.forgotten is not None:
                 self.forgotten(start, size)
+        return went
 
     def clear(self) -> None:
         """Drop all regions."""
         with self.native.paused(), self.lock:
-            self.epoch += 1
+            self._change(0, 1 << ADDRESS_BITS)
             for placed in tuple(self.by_offset.values()):
                 self._drop(placed)
             self.is_full = False
+
+    def end(self) -> None:
+        """Nothing is to be placed any more that was asked for until now."""
+        with self.lock:
+            self._change(0, 1 << ADDRESS_BITS)
 
     def _drop(self, placed: Placed) -> None:
         del self.by_offset[placed.offset]

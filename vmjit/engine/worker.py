@@ -287,8 +287,8 @@ def serve(worker: Worker, source: int, target: int, patience: int = 0) -> None:
         "calls": worker.calls,
         "region": worker.region,
     }
-    # What a request leaves behind goes when it is answered. Left to itself Python would look for it again and again, and
-    # at all tables with it, which takes an eighth of the time.
+    # What a request leaves behind goes when it is answered. Left to itself Python would look for it again and again,
+    # and at all tables with it, which takes an eighth of the time.
     gc.disable()
     met: set[str] = set()
     while (request := receive(source)) is not None:
