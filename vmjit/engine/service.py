@@ -16,6 +16,7 @@ import signal
 import sys
 import time
 from _thread import allocate_lock
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -73,7 +74,7 @@ class Service:
         )
         self.pids, self.fds = pids, fds
         self.lock = allocate_lock()
-        self.waiting: dict[Any, tuple[Make, Done]] = {}  # key -> request
+        self.waiting: OrderedDict[Any, tuple[Make, Done]] = OrderedDict()  # key -> request; thousands may wait
         self.busy: Busy | None = None
         self.child: Child | None = None
         self.started = self.sent = 0
@@ -86,10 +87,9 @@ class Service:
         first: before all that is waiting.
         """
         with self.lock:
+            self.waiting[key] = (make, done)
             if first:
-                self.waiting = {key: (make, done), **self.waiting}
-            else:
-                self.waiting[key] = (make, done)
+                self.waiting.move_to_end(key, last=False)
             told = self._next()
         _tell(told)
 
@@ -97,7 +97,7 @@ class Service:
         """What was submitted under this key, if it still waits, comes next."""
         with self.lock:
             if key in self.waiting:
-                self.waiting = {key: self.waiting.pop(key), **self.waiting}
+                self.waiting.move_to_end(key, last=False)
 
     def wait(self, request: tuple[Any, ...]) -> Any:
         """Have something compiled now, because the guest cannot go on without. Raises CompileError, WorkerError."""
@@ -134,7 +134,7 @@ class Service:
                 self._close(fd)
             self.pids.discard(self.child.pid)
         self.lock = allocate_lock()
-        self.waiting, self.busy, self.child = {}, None, None
+        self.waiting, self.busy, self.child = OrderedDict(), None, None
         self.started = 0
 
     def close(self) -> None:
@@ -151,8 +151,7 @@ class Service:
         """Send the next request."""
         told: Told = []
         while self.busy is None and self.waiting:
-            key = next(iter(self.waiting))
-            make, done = self.waiting.pop(key)
+            key, (make, done) = self.waiting.popitem(last=False)
             if self.failure is not None:
                 told.append((done, self.failure))
                 continue
@@ -229,7 +228,8 @@ class Service:
 
     def _put_back(self, busy: Busy) -> None:
         """It is the next to be sent."""
-        self.waiting = {busy.key: ((lambda: busy.request), busy.done), **self.waiting}
+        self.waiting[busy.key] = (lambda: busy.request), busy.done
+        self.waiting.move_to_end(busy.key, last=False)
         self.busy = None
 
     def _forget(self, child: Child) -> str:
