@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from vmjit.cli import COMMANDS, main
-from vmjit.errors import ElfError, InternalError
+from vmjit.errors import ElfError, InternalError, WorkerError
 
 HELLO = Path(__file__).parents[1] / "programs" / "elf" / "hello"
 Run = Callable[..., tuple[int, str, str]]
@@ -173,6 +173,15 @@ def test_elf_with_every_byte_damaged(run: Run, tmp_path: Path) -> None:
         assert not err if code == 0 else not out
         if code:
             assert_one_line(err)
+
+
+def test_a_worker_that_cannot_start_is_no_defect(run: Run, command: Callable[..., None]) -> None:
+    def fail(options: object) -> int:
+        raise WorkerError("the compile worker cannot be started: python: Permission denied")
+
+    command(fail)
+    code, _, err = run("run", "x")
+    assert (code, err) == (125, "vmjit: the compile worker cannot be started: python: Permission denied\n")
 
 
 def test_unexpected_exception(run: Run, command: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:

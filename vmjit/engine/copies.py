@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 LONGEST = 64  # instructions: more rarely run to their end
 LEAST = 2  # instructions: one alone gains nothing
-CHUNK = 8192  # bytes of the arena for copies of one guest page; more than the longest takes
+CHUNK = 8192  # bytes of the arena for copies of one guest page; what takes more, 64 branches, is not copied
 MEMO = 1 << 10  # filled forms of a stencil that are kept: programs repeat most of their instructions
 ODDS_SHIFT = 8 * (SLOT_ODDS - SLOT_OPERANDS)  # of how often a branch was taken, in the operands
 PAGE_MASK = (1 << PAGE_BITS) - 1
@@ -85,7 +85,7 @@ class Copies:
         self.origins: dict[int, int] = {}  # by the former: where the code lies that came with the stencil
         self.begin = self.go = Piece(b"")
         self.groups: dict[int, int] = {}  # by the same, also where there is no stencil
-        self.known: set[int] = set()  # groups whose stencils are there, or will never be
+        self.settled: set[int] = set()  # groups whose stencils are there, or will never be
         self.pending: set[int] = set()  # those that were asked for
         self.waiting: list[int] = []  # addresses that are copied when these are there
         self.fresh = HANDLERS_SIZE  # arena offset from which on nothing was ever placed
@@ -109,7 +109,7 @@ class Copies:
     def settle(self, group: int) -> list[int]:
         """There will be no more stencils of a group than there are; the addresses that waited, maybe for others too."""
         self.pending.discard(group)
-        self.known.add(group)
+        self.settled.add(group)
         waiting, self.waiting = self.waiting, []
         return waiting
 
@@ -218,7 +218,7 @@ class Copies:
         if handler not in self.groups:
             self.groups = self.native.groups_of_handlers()
         group = self.groups.get(handler)
-        return None if group in self.known else group
+        return None if group in self.settled else group
 
     def _room(self, page: int, size: int) -> int | None:
         """The arena offset of room for a copy of code in a guest page; None if there is none."""

@@ -10,7 +10,7 @@ class ExitReason(IntEnum):
     """The code stored in the state when guest code returns to the host."""
 
     LIMIT = 0  # the instruction limit was reached, or the host asked for a stop; arg 0
-    HOT = 1  # a jump target was reached often enough to be compiled; pc is the target, arg is where it came from
+    HOT = 1  # a jump target was reached often enough to be compiled; pc is the target, arg 0
     SYSCALL = (
         2  # environment call; pc is the instruction after it, arg 0, or EINTR when native code has made it in vain
     )
