@@ -765,15 +765,11 @@ class Hart:
         data, seconds, cached = result
         began = perf_counter()
         region = Region.from_bytes(data)
-        with self.regions.lock:
-            if self.regions.changed_since(epoch, region.ranges):
-                self._dismiss(pc)
-                return
-            for host in replaced:
-                self._place(host.pc, region, epoch, instead=host)
-                self.asked.discard(pc)
-            if not replaced:
-                self._place(pc, region, epoch)
+        for host in replaced:
+            self._place(host.pc, region, epoch, instead=host)
+            self._dismiss(pc)
+        if not replaced:
+            self._place(pc, region, epoch)
         counters.cache_hits += cached
         counters.compiled_here += not cached
         for stage, spent in seconds.items():
@@ -790,10 +786,10 @@ class Hart:
     ) -> None:
         """Place a region, unless its code has changed since it was made of it or compared with it in this epoch."""
         with self.regions.lock:
-            if self.regions.changed_since(epoch, region.ranges) or self.shared.only_interprets:
-                self._dismiss(pc)
-                return
-            placed = self.regions.place(pc, region, entries, instead)
+            is_late = self.regions.changed_since(epoch, region.ranges) or self.shared.only_interprets
+            placed = None if is_late else self.regions.place(pc, region, entries, instead)
+        if is_late:
+            self._dismiss(pc)
         if placed is not None:
             self.shared.is_learned = False
             self.counters.regions += 1
@@ -801,7 +797,7 @@ class Hart:
             self.counters.code_bytes += len(region.blob.code)
 
     def _dismiss(self, pc: int) -> None:
-        """What came for it is of no use: it may be asked for again."""
+        """It may be asked for again. Not under the lock of the regions: whoever stops harts takes theirs first."""
         self.asked.discard(pc)
         self.native.cool(pc, self._threshold)
 
