@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import toy
-from machines import CODE, DATA, LOOP, PAGE, assemble, harts, registers, set_registers, worker_for
+from machines import CODE, DATA, LOOP, PAGE, assemble, harts, registers, set_registers, stencils_of, worker_for
 
 from vmjit.debug import Settings
 from vmjit.engine import formation
@@ -439,6 +439,19 @@ def test_what_was_compiled_while_code_changed_is_dropped() -> None:
         run_to(hart, 3 * hart_module.AGAIN)
         service.answer()
         assert hart.counters.regions == 1, "asked for again"
+
+
+def test_what_was_compiled_while_the_hart_was_closed_is_dropped() -> None:
+    """The worker does not know that its guest has executed another program meanwhile."""
+    with harts(assemble(ENDLESS), Tier.AUTO) as hart:
+        service = later(hart)
+        run_to(hart, 1000)
+        ((make, done),) = service.waiting
+        made = service.worker.region(*make()[1:])
+        stencils = stencils_of("toy", 0)
+    done(True, made)
+    hart._take_stencils(0, True, stencils)
+    assert hart.counters.regions == 0 and make() is None
 
 
 def test_what_was_compiled_while_other_code_changed_is_kept() -> None:

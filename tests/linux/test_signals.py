@@ -10,7 +10,8 @@ import pytest
 from tests.linux.conftest import SCRATCH, SCRATCH_SIZE, Guest
 from vmjit.linux import Killed
 from vmjit.linux.signal_frame import UserRegisters
-from vmjit.linux.signals import deliver, fault
+from vmjit.linux.signals import KICK, SI_TKILL, deliver, fault, sender_info
+from vmjit.linux.thread import NoInterrupts
 
 HANDLER, RETURN = 0x10400, 0x3FFF6FE560
 TERM, USR1, CHLD = signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD
@@ -249,6 +250,39 @@ def test_blocked_signals_wait(guest: Guest) -> None:
     assert guest.call("rt_sigprocmask", SETMASK, sigset(guest), 0, 8) == 0
     assert guest.call("rt_sigprocmask", 7, sigset(guest), 0, 8) == -errno.EINVAL
     assert guest.call("rt_sigprocmask", SETMASK, 0x9000000, 0, 8) == -errno.EFAULT
+
+
+class Caught(NoInterrupts):
+    """One signal of the host, which waits to be taken."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+    def take(self) -> tuple[int, bytes] | None:
+        number, self.number = self.number, 0
+        return (number, sender_info(number, SI_TKILL)) if number else None
+
+
+@pytest.mark.parametrize("blocks", [False, True])
+def test_what_wakes_a_thread_is_never_the_guests(guest: Guest, blocks: bool) -> None:
+    """Nor does it wait until the guest, which creates a thread, no longer blocks everything."""
+    thread = guest.process.thread
+    thread.interrupts = Caught(KICK)
+    thread.blocked = bits(*range(1, 65)) if blocks else 0
+    deliver(guest.process)
+    assert thread.pending == 0
+
+
+def test_a_fault_that_was_sent_waits_while_it_is_blocked(guest: Guest) -> None:
+    """The host never blocks it."""
+    thread = guest.process.thread
+    thread.interrupts = Caught(signal.SIGSEGV)
+    thread.blocked = bits(signal.SIGSEGV)
+    deliver(guest.process)
+    assert thread.pending == bits(signal.SIGSEGV)
+    with pytest.raises(Killed):
+        guest.call("rt_sigprocmask", UNBLOCK, sigset(guest, signal.SIGSEGV), 0, 8)
 
 
 def test_timedwait_waits(guest: Guest) -> None:

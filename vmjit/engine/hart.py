@@ -296,7 +296,7 @@ class Hart:
 
     def _take_calls(self, worked: bool, result: Any) -> None:
         """The code of system calls, or why there is none."""
-        with self.regions.lock:
+        with self.native.exclusive, self.regions.lock:
             calls, self.shared.calls = self.shared.calls, None
             if calls is None:
                 return
@@ -384,7 +384,7 @@ class Hart:
 
         try:
             found = self.cache.get(REFILL_KEY) or Blob.from_bytes(self.service.wait(("refill",)))
-            with self.regions.lock:
+            with self.native.exclusive, self.regions.lock:
                 self.native.place_refill(found)
         except (CompileError, ValueError) as error:
             self.counters.failures.append(f"refill: {error}")
@@ -605,6 +605,8 @@ class Hart:
     def _copy(self, pc: int) -> None:
         """Let an address execute from a copy of its handlers."""
         with self.regions.lock:
+            if self.regions.has_ended:
+                return
             if self.shared.copies is None:
                 from vmjit.engine.copies import Copies
 
@@ -641,7 +643,8 @@ class Hart:
             if not worked:
                 raise ValueError(result)
             with self.regions.lock:
-                copies.add(Stencils.from_blob(Blob.from_bytes(result)))
+                if not self.regions.has_ended:
+                    copies.add(Stencils.from_blob(Blob.from_bytes(result)))
         except ValueError as error:
             self.counters.failures.append(f"stencils {group}: {error}")
         with self.regions.lock:

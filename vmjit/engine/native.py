@@ -279,8 +279,10 @@ class Native:
             set_action(number, native_action(previous) if previous > 1 else Action(previous))
         self.ignore_kicks()
         self.memory.exchanges.clear()
-        for state in self.states:
-            state.close()
+        with self.exclusive:  # a thread that takes in what the worker made may be about to change their counters
+            states, self.states = self.states, []
+            for state in states:
+                state.close()
         for area in (self.slots, self.pages):
             area.close()
         self.arena.close()

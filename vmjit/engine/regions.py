@@ -40,7 +40,11 @@ class Placed:
 
 
 class Regions:
-    """All calls may come from any thread. Guest code may run while regions are placed; while they go it is paused."""
+    """All calls may come from any thread. Guest code may run while regions are placed; while they go it is paused.
+
+    Of the locks that a thread holds at the same time it takes that of the service first, then that of the memory, then
+    Native.exclusive, and the one here last.
+    """
 
     def __init__(self, native: Native) -> None:
         self.native = native
@@ -51,6 +55,7 @@ class Regions:
         self.epoch = 0  # advances whenever code changes
         self.changes: list[tuple[int, int, int]] = []  # the latest: the epoch that began with it, start and end
         self.is_full = False
+        self.has_ended = False
 
     def place(
         self, pc: int, region: Region, entries: Sequence[int] | None = None, instead: Placed | None = None
@@ -165,6 +170,7 @@ class Regions:
     def end(self) -> None:
         """Nothing is to be placed any more that was asked for until now."""
         with self.lock:
+            self.has_ended = True
             self._change(0, 1 << ADDRESS_BITS)
 
     def _drop(self, placed: Placed) -> None:

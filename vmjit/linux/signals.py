@@ -193,12 +193,12 @@ def take_ready(process: "Process") -> tuple[int, bytes] | None:
     if caught is not None:
         thread.host_blocked = None
         number, info = caught
-        if thread.blocked & bit_of(number):  # one of CAUSED, which was sent
-            with process.signals.lock:
+        if is_for_guest(process, number, info):
+            if not thread.blocked & bit_of(number):
+                return caught
+            with process.signals.lock:  # one of CAUSED, which was sent
                 thread.pending |= bit_of(number)
                 thread.infos[number] = info
-        elif is_for_guest(process, number, info):
-            return caught
     while ready := ready_signals(process):
         number = (ready & -ready).bit_length()
         own = take(process, number)
