@@ -10,8 +10,8 @@ import pytest
 from tests.linux.conftest import SCRATCH, SCRATCH_SIZE, Guest
 from vmjit.linux import Killed
 from vmjit.linux.signal_frame import UserRegisters
-from vmjit.linux.signals import KICK, SI_TKILL, deliver, fault, sender_info
-from vmjit.linux.thread import NoInterrupts
+from vmjit.linux.signals import KICK, SI_TKILL, deliver, fault, send_to_process, sender_info
+from vmjit.linux.thread import NoInterrupts, Thread
 
 HANDLER, RETURN = 0x10400, 0x3FFF6FE560
 TERM, USR1, CHLD = signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD
@@ -283,6 +283,24 @@ def test_a_fault_that_was_sent_waits_while_it_is_blocked(guest: Guest) -> None:
     assert thread.pending == bits(signal.SIGSEGV)
     with pytest.raises(Killed):
         guest.call("rt_sigprocmask", UNBLOCK, sigset(guest, signal.SIGSEGV), 0, 8)
+
+
+def test_a_thread_begins_while_a_signal_is_sent(guest: Guest) -> None:
+    class Beginning(Thread):
+        """When its mask is looked at."""
+
+        @property
+        def blocked(self) -> int:
+            guest.process.threads.setdefault(1, Thread())
+            return bits(TERM)
+
+        @blocked.setter
+        def blocked(self, value: int) -> None: ...
+
+    guest.process.threads = {0: Beginning(), 2: guest.process.thread}
+    guest.call("rt_sigaction", TERM, action(guest, HANDLER), 0, 8)
+    send_to_process(guest.process, TERM, sender_info(TERM, SI_TKILL))
+    assert guest.process.signals.pending == bits(TERM)
 
 
 def test_timedwait_waits(guest: Guest) -> None:

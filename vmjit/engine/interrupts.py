@@ -122,6 +122,6 @@ class Interrupts:
 
     def close(self) -> None:
         """Give the host its own actions back."""
-        for number, action in self._native.actions.items():
+        for number, action in tuple(self._native.actions.items()):
             set_action(number, action)
         self._native.actions.clear()

@@ -182,7 +182,7 @@ def status(process: "Process") -> bytes:
     """/proc/self/status."""
     sizes, signals, thread = Sizes(process), process.signals, process.thread
     caught = ignored = 0
-    for number, action in signals.actions.items():
+    for number, action in tuple(signals.actions.items()):
         ignored |= (action.handler == 1) << (number - 1)
         caught |= (action.handler > 1) << (number - 1)
     replaced = {

@@ -319,7 +319,7 @@ def choose_child(process: "Process", accept: Callable[[int], bool], options: int
     """Wait for one of the guest's children, when the emulator has some of its own; 0 if none is ready (WNOHANG)."""
     events = options & (WUNTRACED | WEXITED | WCONTINUED)
     while True:
-        candidates = [pid for pid in process.children if accept(pid)]
+        candidates = [pid for pid in tuple(process.children) if accept(pid)]
         if not candidates:
             raise SyscallError(ECHILD)
         for pid in candidates:
@@ -489,7 +489,7 @@ def share_environment(process: "Process", variables: dict[bytes, bytes]) -> tupl
 
 def end_hidden_children(process: "Process") -> None:
     """The emulator's own would be unknown children of the next program, which it could wait for."""
-    for pid in process.hidden_children:
+    for pid in tuple(process.hidden_children):
         with suppress(ProcessLookupError, ChildProcessError):
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)

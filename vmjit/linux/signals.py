@@ -125,7 +125,8 @@ def send_to_thread(process: "Process", thread: Thread, number: int, info: bytes)
 
 def send_to_process(process: "Process", number: int, info: bytes) -> None:
     """A signal for whichever thread does not block it; ends the process at once if that is what it does."""
-    takers = [thread for thread in process.threads.values() if not thread.blocked & bit_of(number) & ~UNBLOCKABLE]
+    masked = bit_of(number) & ~UNBLOCKABLE
+    takers = [thread for thread in tuple(process.threads.values()) if not thread.blocked & masked]
     _send(process, process.signals, takers, number, info)
 
 

@@ -157,7 +157,7 @@ def end_timers(process: "Process", *, is_executed: bool = False) -> None:
     """When the guest ends, and the process of the host goes on; with another program, if it executed one."""
     for which in () if is_executed else ITIMERS:
         host.call("setitimer", which, bytes(ITIMERVAL_SIZE), None)
-    for timer in process.timers:
+    for timer in tuple(process.timers):
         host.system_call("timer_delete", timer)
 
 
