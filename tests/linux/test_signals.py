@@ -9,9 +9,10 @@ import pytest
 
 from tests.linux.conftest import SCRATCH, SCRATCH_SIZE, Guest
 from vmjit.linux import Killed
+from vmjit.linux.host import NoInterrupts
 from vmjit.linux.signal_frame import UserRegisters
 from vmjit.linux.signals import KICK, SI_TKILL, deliver, fault, send_to_process, sender_info
-from vmjit.linux.thread import NoInterrupts, Thread
+from vmjit.linux.thread import Thread
 
 HANDLER, RETURN = 0x10400, 0x3FFF6FE560
 TERM, USR1, CHLD = signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD
