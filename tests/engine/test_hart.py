@@ -343,6 +343,15 @@ def test_a_child_asks_for_calls_again() -> None:
         assert hart.run().reason is ExitReason.LIMIT
 
 
+def test_a_child_is_not_kept_by_a_lock_that_another_thread_held() -> None:
+    with harts(assemble("li r1, 7\nhalt")) as hart:
+        hart.shared.recalling.acquire()
+        hart.begin_as_child()
+        hart.shared.mapped.append((CODE, PAGE))
+        assert not hart.shared.recalling.locked()
+        assert hart.run().reason is ExitReason.SYSCALL
+
+
 def test_calls_that_come_after_the_end() -> None:
     with harts(assemble("li r1, 7\nhalt")) as hart:
         later = hart.service = Later(hart.service.worker)  # type: ignore[assignment]

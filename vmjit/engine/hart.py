@@ -222,10 +222,11 @@ class Hart:
 
     def end(self) -> None:
         """This hart is no more, and others go on."""
-        self.shared.retired += self.words[self._instret]
         if self.tlb is not None:
             self.tlb.close()
-        self.native.remove_state(self.state)
+        with self.native.exclusive:
+            self.shared.retired += self.words[self._instret]
+            self.native.remove_state(self.state)
 
     def _reach(self, memory: AddressSpace | Bus) -> AddressSpace | VirtualMemory:
         """Memory as programs see it; makes the TLB and what it is filled from."""
@@ -406,8 +407,9 @@ class Hart:
 
     def stop(self) -> None:
         """Make run() of all harts return soon, from any thread."""
-        for state in tuple(self.native.states):
-            state.set_limit(0)
+        with self.native.exclusive:  # or one may end
+            for state in self.native.states:
+                state.set_limit(0)
 
     def set_limit(self, instructions: int | None) -> None:
         """run() stops at the first jump after that many instructions of this hart from its start."""
@@ -420,7 +422,8 @@ class Hart:
     @property
     def instructions(self) -> int:
         """Retired so far by all harts; what regions count is exact at their exits."""
-        return self.shared.retired + sum(state.words[self._instret] for state in tuple(self.native.states))
+        with self.native.exclusive:
+            return self.shared.retired + sum(state.words[self._instret] for state in self.native.states)
 
     def _limited(self, pc: int, _: int) -> Stop | None:
         """The limit is reached, or a signal set it to 0, or another thread for a while or to tell us something."""
@@ -807,6 +810,7 @@ class Hart:
     def begin_as_child(self) -> None:
         """What was asked for will not come; the guest was forked."""
         self.native.keep_only(self.state)
+        self.shared.recalling = allocate_lock()  # another thread may have held it
         if self.tlb is not None:
             self.tlb.stay_alone()
         self.forget_asked()
