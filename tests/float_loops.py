@@ -32,7 +32,7 @@ from vmjit.memory.address_space import READ, WRITE
 QEMU = "qemu"
 EMULATOR = "qemu-riscv64"
 QEMU_SECONDS = 120
-TIERS = ("interpreter", "jit", "reference", QEMU)
+TIERS = ("interpreter", "copies", "jit", "reference", QEMU)
 KINDS = ("each", "groups", "dropped")
 
 MODES = {"rne": 0, "rtz": 1, "rdn": 2, "rup": 3, "rmm": 4}
@@ -364,7 +364,17 @@ def differences(operation: Operation, vectors: Vectors, tier: str, kinds: tuple[
             if tier == "jit" and operation.is_native and vectors.frm[0] < HOST_MODES:
                 assert is_within_region(hart, loop), f"{operation}, {kind}: no region has the instruction"
                 assert hart.counters.exits["EMULATE"] == emulated, f"{operation}, {kind}: not all were native"
+            if tier == "copies" and kind != "each" and operation.is_native and vectors.frm[0] < HOST_MODES:
+                assert is_copied(hart, loop), f"{operation}, {kind}: no copy has the instruction"
     return found
+
+
+def is_copied(hart: Hart, loop: Loop) -> bool:
+    """Whether a copy is what an iteration executes, and the instruction is in it."""
+    copies, start = hart.shared.copies, loop.pc - 4 * len(loop.operation.operands)
+    assert copies is not None
+    found = dict(one for made in copies.marks.values() for one in made).get(hart.native.code_of(start), [])
+    return any(start + at == loop.pc for _, at in found)
 
 
 def is_within_region(hart: Hart, loop: Loop) -> bool:

@@ -36,7 +36,7 @@ from float_loops import (  # noqa: E402
     why_not_qemu,
 )
 
-OURS = ("interpreter", "jit", "reference")
+OURS = ("interpreter", "copies", "jit", "reference")
 EXACT = "exact"  # the tier that is our oracle
 ROUNDING = {"rne": "-rnear_even", "rtz": "-rminMag", "rdn": "-rmin", "rup": "-rmax", "rmm": "-rnear_maxMag"}
 ONES = np.uint64(0xFFFFFFFF00000000)

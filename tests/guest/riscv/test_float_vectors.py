@@ -83,6 +83,7 @@ def test_with_the_mode_in_force(name: str) -> None:
     found = of_modes(name)
     native = joined([*found[:HOST_MODES], *map(slow, found[HOST_MODES:])])
     check(dynamic(name), native, "interpreter")
+    check(dynamic(name), native, "copies")
     check(dynamic(name), native, "jit")
     check(dynamic(name), slow(joined(found)), "reference")
 
@@ -95,6 +96,7 @@ def test_with_a_mode_of_the_instruction(name: str) -> None:
         found = vectors(name, operands(name), mode, (mode + 1) % HOST_MODES)
         given = joined([found if operation.is_native else slow(found), *in_force(slow(found), RESERVED_FRM)])
         check(operation, given, "interpreter", KINDS if CASES else KINDS[:1])
+        check(operation, given, "copies", KINDS if CASES else KINDS[1:2])
         if CASES or operation.is_native or names().index(name) % len(MODES) == mode:
             check(operation, given, "jit", KINDS if CASES else KINDS[1:2])
         if CASES:
@@ -126,7 +128,7 @@ def reserved(name: str, frm: int) -> tuple[np.ndarray, Groups]:
     return inputs_of(given), Groups.of(given)
 
 
-@pytest.mark.parametrize("tier", ["interpreter", "jit", "reference"])
+@pytest.mark.parametrize("tier", ["interpreter", "copies", "jit", "reference"])
 @pytest.mark.parametrize("name", WITH_ROUNDING)
 def test_reserved_modes_are_illegal(name: str, tier: str) -> None:
     for rm, modes in RESERVED:
