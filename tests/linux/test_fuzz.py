@@ -66,6 +66,7 @@ NAMES_OF_FILES = (
 NAMES_OF_FILES += (b"z" * 5000, b"folder/" * 600)
 OTHER_TEXTS = (b"user.a", b"user." + b"n" * 300, b"\1\0socket\0", b"#!a b\n", b"\2\0\0\0\0\0\0\0" * 4)
 CLONE_NEWIPC = 0x08000000
+FUTEX_COMMAND, FUTEX_WAIT_REQUEUE_PI = 0x7F, 11
 OF_TESTS = os.readlink("/proc/self/ns/ipc")
 STAY = frozenset(["semget", "msgget", "shmget", "mq_open", "mq_unlink"])  # what these make, unless it has a namespace
 REACH_OTHERS = frozenset(["execve", "timer_settime", "pidfd_send_signal", "ioprio_set", "sched_setattr"])
@@ -174,6 +175,7 @@ def refuse(*_: object) -> NoReturn:
 
 def make_harmless() -> None:
     """Replace what would reach other processes, devices and the machine as a whole; only in a child."""
+    signals.NEVER_BLOCKED |= 1 << signal.SIGALRM - 1  # it is what ends a call that waits with another mask
     fork, mknod = os.fork, os.mknod
 
     def childless_fork() -> int:
@@ -239,6 +241,8 @@ def arguments(choose: random.Random, entry: Syscall, files: tuple[int, ...], tex
         args[0] = choose.choice((0, 1, 1, 2, 10, 99, MASK))
     if entry.name == "setitimer":  # the other one is ours
         args[0] = choose.choice((1, 2, 3, MASK))
+    if entry.name == "futex" and args[1] & FUTEX_COMMAND == FUTEX_WAIT_REQUEUE_PI:  # no signal ends it
+        args[1] ^= FUTEX_WAIT_REQUEUE_PI
     if entry.name == "setsockopt":
         args[1:3] = choose.choice((0, 1, 6, 41, MASK)), choose.randrange(60)
     return args
